@@ -1,0 +1,52 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Targets stand in the order of the layers: each may import only what it names here, and the check builds with
+// --explicit-target-dependency-import-check error, so a forbidden import does not compile.
+
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+    .treatAllWarnings(as: .error),
+]
+
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+    name: "Apus",
+    products: [
+        .executable(name: "apus", targets: ["apus"]),
+        .library(name: "MigrationStream", targets: ["MigrationStream"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    ],
+    targets: [
+        // Pure: no I/O, no system calls, nothing imported.
+        .target(name: "MigrationStream", swiftSettings: settings),
+
+        // zlib and zstd, which the pure codec leaves to its caller.
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .target(name: "PageCompression", dependencies: ["CZlib", "CZstd"], swiftSettings: settings),
+
+        // The only raw system calls besides KVM's ioctls.
+        .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
+        .target(name: "LinuxSystem", dependencies: ["CLinux"], swiftSettings: settings),
+
+        // What `apus stream` does, free of options and terminals.
+        .target(
+            name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
+            swiftSettings: settings),
+
+        .executableTarget(
+            name: "apus", dependencies: ["StreamTools", "MigrationStream", "LinuxSystem", argumentParser],
+            swiftSettings: settings),
+
+        .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
+    ]
+)

@@ -1,0 +1,50 @@
+#include "CLinux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define RETRY(type, call)                       \
+  type result;                                  \
+  do result = (call);                           \
+  while (result < 0 && errno == EINTR);         \
+  return result < 0 ? -errno : result
+
+int clinux_open(const char *path, int flags, unsigned int mode) { RETRY(int, open(path, flags | O_CLOEXEC, mode)); }
+int clinux_close(int fd) { return close(fd) < 0 ? -errno : 0; }
+ssize_t clinux_read(int fd, void *buffer, size_t count) { RETRY(ssize_t, read(fd, buffer, count)); }
+ssize_t clinux_write(int fd, const void *buffer, size_t count) { RETRY(ssize_t, write(fd, buffer, count)); }
+ssize_t clinux_pread(int fd, void *buffer, size_t count, int64_t offset) { RETRY(ssize_t, pread(fd, buffer, count, offset)); }
+ssize_t clinux_pwrite(int fd, const void *buffer, size_t count, int64_t offset) { RETRY(ssize_t, pwrite(fd, buffer, count, offset)); }
+ssize_t clinux_readv(int fd, const struct iovec *vectors, int count) { RETRY(ssize_t, readv(fd, vectors, count)); }
+ssize_t clinux_writev(int fd, const struct iovec *vectors, int count) { RETRY(ssize_t, writev(fd, vectors, count)); }
+int64_t clinux_seek(int fd, int64_t offset, int whence) { RETRY(int64_t, lseek(fd, offset, whence)); }
+int clinux_truncate(int fd, int64_t length) { RETRY(int, ftruncate(fd, length)); }
+int clinux_duplicate(int fd) { RETRY(int, fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
+int clinux_pipe(int descriptors[2]) { return pipe2(descriptors, O_CLOEXEC) < 0 ? -errno : 0; }
+int clinux_set_pipe_size(int fd, int bytes) { RETRY(int, fcntl(fd, F_SETPIPE_SZ, bytes)); }
+int clinux_poll(struct pollfd *entries, unsigned long count, int timeout) { RETRY(int, poll(entries, count, timeout)); }
+int clinux_is_terminal(int fd) { return isatty(fd); }
+
+int clinux_set_nonblocking(int fd, int on) {
+  int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return -errno;
+  flags = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+  return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
+}
+
+int clinux_terminal_columns(int fd) {
+  struct winsize size;
+  return ioctl(fd, TIOCGWINSZ, &size) < 0 ? -errno : size.ws_col;
+}
+
+int clinux_status(int fd, uint32_t *mode, int64_t *size) {
+  struct stat status;
+  if (fstat(fd, &status) < 0) return -errno;
+  *mode = status.st_mode;
+  *size = status.st_size;
+  return 0;
+}

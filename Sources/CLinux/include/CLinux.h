@@ -1,0 +1,62 @@
+// What Swift cannot import: macros, variadic calls, _GNU_SOURCE. Each shim returns the call's result or -errno, so
+// that the number cannot be overwritten before it is read. Raw calls are used by LinuxSystem and KVM only.
+#ifndef CLINUX_H
+#define CLINUX_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/socket.h>
+#include <poll.h>
+
+// Descriptors.
+int clinux_open(const char *path, int flags, unsigned int mode);
+int clinux_close(int fd);
+ssize_t clinux_read(int fd, void *buffer, size_t count);
+ssize_t clinux_write(int fd, const void *buffer, size_t count);
+ssize_t clinux_pread(int fd, void *buffer, size_t count, int64_t offset);
+ssize_t clinux_pwrite(int fd, const void *buffer, size_t count, int64_t offset);
+ssize_t clinux_readv(int fd, const struct iovec *vectors, int count);
+ssize_t clinux_writev(int fd, const struct iovec *vectors, int count);
+int64_t clinux_seek(int fd, int64_t offset, int whence);
+int clinux_truncate(int fd, int64_t length);
+int clinux_duplicate(int fd);
+int clinux_pipe(int descriptors[2]);
+int clinux_set_pipe_size(int fd, int bytes);
+int clinux_set_nonblocking(int fd, int on);
+int clinux_is_terminal(int fd);
+int clinux_terminal_columns(int fd);
+int clinux_poll(struct pollfd *entries, unsigned long count, int timeout_milliseconds);
+
+// What a descriptor stands for: the file type bits of st_mode, and the size of a regular file.
+int clinux_status(int fd, uint32_t *mode, int64_t *size);
+
+// Sockets. Close-on-exec always; a send never raises SIGPIPE.
+int clinux_socket(int domain, int type);
+int clinux_connect(int fd, const struct sockaddr *address, socklen_t length);
+int clinux_bind(int fd, const struct sockaddr *address, socklen_t length);
+int clinux_listen(int fd, int backlog);
+int clinux_accept(int fd);
+int clinux_shutdown(int fd, int how);
+int clinux_set_option(int fd, int level, int name, int value);
+int clinux_local_port(int fd);
+ssize_t clinux_send(int fd, const void *buffer, size_t count, int flags);
+ssize_t clinux_send_vectors(int fd, const struct iovec *vectors, size_t count, int flags);
+ssize_t clinux_peek(int fd, void *buffer, size_t count);
+
+// Fills `address` with the UNIX socket address of `path`; the length, or -ENAMETOOLONG.
+int clinux_unix_address(const char *path, struct sockaddr_storage *address);
+
+// The `index`-th address of HOST:PORT (passive: to listen on). The length, 0 past the last, or the negative
+// EAI_ code of getaddrinfo minus 10000.
+int clinux_resolve(const char *host, const char *port, int passive, int index, struct sockaddr_storage *address,
+                   int *family);
+const char *clinux_resolve_error(int code);
+
+// Threads and processes.
+int clinux_name_thread(const char *name);
+void clinux_ignore_sigpipe(void);
+int64_t clinux_monotonic_nanoseconds(void);
+
+#endif

@@ -1,0 +1,70 @@
+#include "CLinux.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/un.h>
+
+#define RETRY(type, call)                       \
+  type result;                                  \
+  do result = (call);                           \
+  while (result < 0 && errno == EINTR);         \
+  return result < 0 ? -errno : result
+
+int clinux_socket(int domain, int type) { RETRY(int, socket(domain, type | SOCK_CLOEXEC, 0)); }
+int clinux_connect(int fd, const struct sockaddr *address, socklen_t length) { RETRY(int, connect(fd, address, length)); }
+int clinux_bind(int fd, const struct sockaddr *address, socklen_t length) { RETRY(int, bind(fd, address, length)); }
+int clinux_listen(int fd, int backlog) { RETRY(int, listen(fd, backlog)); }
+int clinux_accept(int fd) { RETRY(int, accept4(fd, NULL, NULL, SOCK_CLOEXEC)); }
+int clinux_shutdown(int fd, int how) { RETRY(int, shutdown(fd, how)); }
+ssize_t clinux_send(int fd, const void *buffer, size_t count, int flags) { RETRY(ssize_t, send(fd, buffer, count, flags | MSG_NOSIGNAL)); }
+ssize_t clinux_peek(int fd, void *buffer, size_t count) { RETRY(ssize_t, recv(fd, buffer, count, MSG_PEEK | MSG_WAITALL)); }
+
+ssize_t clinux_send_vectors(int fd, const struct iovec *vectors, size_t count, int flags) {
+  struct msghdr message = {.msg_iov = (struct iovec *)vectors, .msg_iovlen = count};
+  RETRY(ssize_t, sendmsg(fd, &message, flags | MSG_NOSIGNAL));
+}
+
+int clinux_set_option(int fd, int level, int name, int value) {
+  return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
+}
+
+int clinux_local_port(int fd) {
+  struct sockaddr_storage address;
+  socklen_t length = sizeof address;
+  if (getsockname(fd, (struct sockaddr *)&address, &length) < 0) return -errno;
+  if (address.ss_family == AF_INET) return ntohs(((struct sockaddr_in *)&address)->sin_port);
+  if (address.ss_family == AF_INET6) return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
+  return -EAFNOSUPPORT;
+}
+
+int clinux_unix_address(const char *path, struct sockaddr_storage *storage) {
+  struct sockaddr_un *address = (struct sockaddr_un *)storage;
+  size_t length = strlen(path);
+  if (length >= sizeof address->sun_path) return -ENAMETOOLONG;
+  memset(address, 0, sizeof *address);
+  address->sun_family = AF_UNIX;
+  memcpy(address->sun_path, path, length + 1);
+  return (int)(offsetof(struct sockaddr_un, sun_path) + length + 1);
+}
+
+int clinux_resolve(const char *host, const char *port, int passive, int index, struct sockaddr_storage *address,
+                   int *family) {
+  struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = passive ? AI_PASSIVE : 0}, *list;
+  int code = getaddrinfo(host[0] ? host : NULL, port, &hints, &list);
+  if (code == EAI_SYSTEM) return -errno;
+  if (code != 0) return code - 10000;
+  int length = 0;
+  for (struct addrinfo *entry = list; entry; entry = entry->ai_next, index--) {
+    if (index > 0) continue;
+    memcpy(address, entry->ai_addr, entry->ai_addrlen);
+    *family = entry->ai_family;
+    length = (int)entry->ai_addrlen;
+    break;
+  }
+  freeaddrinfo(list);
+  return length;
+}
+
+const char *clinux_resolve_error(int code) { return gai_strerror(code + 10000); }

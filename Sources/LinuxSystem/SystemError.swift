@@ -1,0 +1,36 @@
+internal import CLinux
+internal import Glibc
+
+/// A system call that failed: which call, on what, and the kernel's number.
+public struct SystemError: Error, Equatable, CustomStringConvertible {
+    /// The call as the manual names it: "open", "connect".
+    public let call: String
+    /// What it was done to: a path, an address. Empty when there is nothing to name.
+    public let subject: String
+    /// The kernel's error number, positive.
+    public let number: Int32
+
+    public init(call: String, subject: String = "", number: Int32) {
+        self.call = call
+        self.subject = subject
+        self.number = number
+    }
+
+    public var description: String {
+        let reason = String(cString: strerror(number))
+        return subject.isEmpty ? "\(call): \(reason)" : "\(call) \(subject): \(reason)"
+    }
+}
+
+/// Returns `result` when it is no error, else throws the number it carries.
+///
+/// The shims of `CLinux` give `-errno`; this is the one place that turns it into an error. A wrong descriptor or a
+/// wrong address is this program's own mistake, so EBADF and EFAULT stop it.
+package func check<Result: BinaryInteger & SignedInteger>(
+    _ result: Result, _ call: @autoclosure () -> String, _ subject: @autoclosure () -> String = ""
+) throws(SystemError) -> Result {
+    if result >= 0 { return result }
+    let number = Int32(-result)
+    precondition(number != EBADF && number != EFAULT, "\(call()) \(subject()): errno \(number)")
+    throw SystemError(call: call(), subject: subject(), number: number)
+}
