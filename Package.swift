@@ -38,6 +38,14 @@ let package = Package(
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         .target(name: "LinuxSystem", dependencies: ["CLinux"], swiftSettings: settings),
 
+        // Guest memory and its dirty pages; what the devices and the migration engine see of the machine's memory.
+        .target(name: "GuestMemory", dependencies: ["LinuxSystem"], swiftSettings: settings),
+
+        // The devices of microvm. They cannot see KVM.
+        .target(
+            name: "Devices", dependencies: ["MigrationStream", "GuestMemory", "LinuxSystem"],
+            swiftSettings: settings),
+
         // What `apus stream` does, free of options and terminals.
         .target(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
@@ -49,5 +57,9 @@ let package = Package(
 
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
+        .testTarget(
+            name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "DevicesTests", dependencies: ["Devices", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
     ]
 )
