@@ -29,7 +29,7 @@ extension BlockDevice {
         bytes[18] = 16
         bytes[19] = 63
         bytes.store(UInt32(512), at: 20)
-        bytes[Layout.writeBack] = state.withLock { $0.isWriteBack } ? 1 : 0
+        bytes[Layout.writeBack] = live.withLock { $0.isWriteBack } ? 1 : 0
         bytes.store(UInt16(1), at: 34)
         bytes.store(Self.largestForgottenSectorCount, at: 36)
         bytes.store(UInt32(1), at: 40)
@@ -43,9 +43,9 @@ extension BlockDevice {
     public func writeConfiguration(_ bytes: [UInt8], at offset: Int) {
         guard offset <= Layout.writeBack, Layout.writeBack < offset + bytes.count else { return }
         let value = bytes[Layout.writeBack - offset]
-        state.withLock { state in
-            guard state.acceptedFeatures & Feature.writeCacheControl != 0 else { return }
-            state.isWriteBack = value & 1 == 1
+        live.withLock { live in
+            guard live.acceptedFeatures & Feature.writeCacheControl != 0 else { return }
+            live.isWriteBack = value & 1 == 1
         }
     }
 }

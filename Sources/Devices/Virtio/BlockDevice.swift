@@ -23,9 +23,11 @@ public final class BlockDevice: VirtioDevice {
         /// Whether writes may stay in the host's cache until a flush.
         var isWriteBack = true
         var acceptedFeatures: UInt64 = 0
+        /// Requests that an error stopped at a QEMU source; they are done first.
+        var stopped: [VirtioBlockState.StoppedRequest] = []
     }
 
-    let state = Mutex(Live())
+    let live = Mutex(Live())
     private let failureHandler: @Sendable (SystemError) -> Void
 
     enum Feature {
@@ -67,11 +69,17 @@ public final class BlockDevice: VirtioDevice {
     public func serve(_ event: VirtioEvent, _ queues: inout VirtioQueues) throws(VirtioError) {
         guard event == .queue(0) else { return }
         try queues.disableNotifications(of: 0)
-        while let chain = try queues.take(from: 0) {
-            let byteCount = try perform(chain)
-            try queues.give(chain, byteCount: byteCount)
-            try queues.interruptDriver(for: 0)
+        while !queues.isStopRequested, let stopped = live.withLock({ $0.stopped.first }) {
+            try finish(queues.unfinished(stopped.request.index, of: 0), &queues)
+            live.withLock { _ = $0.stopped.removeFirst() }
         }
+        while let chain = try queues.take(from: 0) { try finish(chain, &queues) }
+    }
+
+    private func finish(_ chain: DescriptorChain, _ queues: inout VirtioQueues) throws(VirtioError) {
+        let byteCount = try perform(chain)
+        try queues.give(chain, byteCount: byteCount)
+        try queues.interruptDriver(for: 0)
     }
 
     /// Does one request; how many bytes were written into it.
@@ -143,7 +151,7 @@ public final class BlockDevice: VirtioDevice {
     }
 
     private func flushUnlessWriteBack() throws(SystemError) {
-        if !state.withLock({ $0.isWriteBack }) { try backend.flush() }
+        if !live.withLock({ $0.isWriteBack }) { try backend.flush() }
     }
 
     private func attempt(_ body: () throws(SystemError) -> Void) -> Outcome {
@@ -174,27 +182,22 @@ public final class BlockDevice: VirtioDevice {
     // MARK: Set-up
 
     public func driverIsReady(features: UInt64) {
-        state.withLock { state in
-            state.acceptedFeatures = features
+        live.withLock { live in
+            live.acceptedFeatures = features
             // A driver that never flushes must find its writes on the disk.
-            if features & (Feature.flush | Feature.writeCacheControl) == 0 { state.isWriteBack = false }
+            if features & (Feature.flush | Feature.writeCacheControl) == 0 { live.isWriteBack = false }
         }
     }
 
-    public func resetDevice() { state.withLock { $0 = Live() } }
+    public func resetDevice() { live.withLock { $0 = Live() } }
 
-    // Nothing beside the configuration space, which the common part holds.
-    public func save(into state: inout VirtioBlockState) {}
+    public func save(into state: inout VirtioBlockState) { state.requests = live.withLock { $0.stopped } }
 
     public func load(_ state: VirtioBlockState) throws {
-        guard state.requests.isEmpty else {
-            throw DeviceError.mismatch(
-                device: name, property: "the number of requests stopped by an I/O error", here: "0",
-                there: "\(state.requests.count)")
-        }
         try checkCapacity(state.virtio.configuration)
-        self.state.withLock { live in
+        live.withLock { live in
             live.acceptedFeatures = state.virtio.guestFeatures
+            live.stopped = state.requests
             if state.virtio.configuration.count > Layout.writeBack {
                 live.isWriteBack = state.virtio.configuration[Layout.writeBack] & 1 == 1
             }
