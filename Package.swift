@@ -48,5 +48,6 @@ let package = Package(
             swiftSettings: settings),
 
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
+        .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
     ]
 )
