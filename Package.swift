@@ -49,5 +49,8 @@ let package = Package(
 
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
         .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
+
+        // With real QEMUs: each test starts machines of its own, so they run one after the other.
+        .testTarget(name: "PeerTests", dependencies: ["apus", "LinuxSystem"], swiftSettings: settings),
     ]
 )
