@@ -47,6 +47,11 @@ let package = Package(
             name: "apus", dependencies: ["StreamTools", "MigrationStream", "LinuxSystem", argumentParser],
             swiftSettings: settings),
 
+        .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
+        .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
+
+        // With real QEMUs: each test starts machines of its own, so they run one after the other.
+        .testTarget(name: "PeerTests", dependencies: ["apus", "LinuxSystem"], swiftSettings: settings),
     ]
 )
