@@ -38,6 +38,9 @@ let package = Package(
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         .target(name: "LinuxSystem", dependencies: ["CLinux"], swiftSettings: settings),
 
+        // One type per KVM descriptor, one method per ioctl, no policy.
+        .target(name: "KVM", dependencies: ["LinuxSystem", "CLinux"], swiftSettings: settings),
+
         // What `apus stream` does, free of options and terminals.
         .target(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
