@@ -13,6 +13,16 @@ public enum ChannelKind: String, Sendable, CaseIterable {
     /// What the destination sends.
     case returnPath = "return-path"
 
+    /// What a stream decoder must be told; nil for channels that it does not decode.
+    var streamKind: StreamOptions.Kind? {
+        switch self {
+        case .migration: .migration
+        case .recovery: .recovery
+        case .preempt: .preempt
+        case .multifd, .returnPath: nil
+        }
+    }
+
     /// The bytes that are needed to tell.
     public static let neededByteCount = 8
 
