@@ -28,6 +28,7 @@ let package = Package(
     targets: [
         // Pure: no I/O, no system calls, nothing imported.
         .target(name: "MigrationStream", swiftSettings: settings),
+        .target(name: "QMP", swiftSettings: settings + [.strictMemorySafety()]),
 
         // zlib and zstd, which the pure codec leaves to its caller.
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -48,5 +49,6 @@ let package = Package(
             swiftSettings: settings),
 
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
+        .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),
     ]
 )
