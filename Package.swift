@@ -28,6 +28,7 @@ let package = Package(
     targets: [
         // Pure: no I/O, no system calls, nothing imported.
         .target(name: "MigrationStream", swiftSettings: settings + [.strictMemorySafety()]),
+        .target(name: "QMP", swiftSettings: settings + [.strictMemorySafety()]),
 
         // zlib and zstd, which the pure codec leaves to its caller.
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -60,6 +61,7 @@ let package = Package(
 
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
+        .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),
         .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
 
         // With real QEMUs: each test starts machines of its own, so they run one after the other.
