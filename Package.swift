@@ -50,6 +50,12 @@ let package = Package(
             name: "Devices", dependencies: ["MigrationStream", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
 
+        // KVM, memory and devices put together; the only place that sees all three.
+        .target(
+            name: "Machine",
+            dependencies: ["KVM", "Devices", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
+            swiftSettings: settings),
+
         // What `apus stream` does, free of options and terminals.
         .target(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
@@ -70,5 +76,9 @@ let package = Package(
             name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "DevicesTests", dependencies: ["Devices", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "MachineTests",
+            dependencies: ["Machine", "KVM", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
+            swiftSettings: settings),
     ]
 )
