@@ -116,6 +116,6 @@ public enum DeviceStateCatalog {
     }
 
     private static func copy(_ bytes: RawSpan, count: Int) -> [UInt8] {
-        bytes.extracting(first: count).withUnsafeBytes { Array($0) }
+        unsafe bytes.extracting(first: count).withUnsafeBytes { unsafe Array($0) }
     }
 }

@@ -93,7 +93,7 @@ import Testing
 
     @Test(arguments: [UInt64](1...8))
     func `gives a value or an error for random changes of long sections`(seed: UInt64) throws {
-        var random = SeededGenerator(state: seed)
+        var random = SeededGenerator(seed: seed)
         for section in Fixtures.typedSections where section.payload.count >= 3000 {
             var payload = section.payload
             for _ in 0..<4 {
@@ -119,17 +119,4 @@ extension Fixtures {
             $0.payload.count < 3000 && seen.insert("\($0.idstr) \($0.payload.count)").inserted
         }
     }()
-}
-
-/// The 64-bit generator of Vigna's SplitMix.
-struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
 }
