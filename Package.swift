@@ -28,6 +28,7 @@ let package = Package(
     targets: [
         // Pure: no I/O, no system calls, nothing imported.
         .target(name: "MigrationStream", swiftSettings: settings + [.strictMemorySafety()]),
+        .target(name: "QMP", swiftSettings: settings + [.strictMemorySafety()]),
 
         // zlib and zstd, which the pure codec leaves to its caller.
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -49,6 +50,12 @@ let package = Package(
             name: "Devices", dependencies: ["MigrationStream", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
 
+        // KVM, memory and devices put together; the only place that sees all three.
+        .target(
+            name: "Machine",
+            dependencies: ["KVM", "Devices", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
+            swiftSettings: settings),
+
         // What `apus stream` does, free of options and terminals.
         .target(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
@@ -60,6 +67,7 @@ let package = Package(
 
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
+        .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),
         .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
 
         // With real QEMUs: each test starts machines of its own, so they run one after the other.
@@ -68,5 +76,9 @@ let package = Package(
             name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "DevicesTests", dependencies: ["Devices", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "MachineTests",
+            dependencies: ["Machine", "KVM", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
+            swiftSettings: settings),
     ]
 )
