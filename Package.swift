@@ -56,6 +56,10 @@ let package = Package(
             dependencies: ["KVM", "Devices", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
             swiftSettings: settings),
 
+        // A guest without kernel and firmware, as data: its image, its parameters, its lines.
+        .target(name: "CBuiltInGuest", exclude: ["Parts"]),
+        .target(name: "BuiltInGuest", dependencies: ["CBuiltInGuest"], swiftSettings: settings),
+
         // What `apus stream` does, free of options and terminals.
         .target(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
@@ -65,6 +69,13 @@ let package = Package(
             name: "apus", dependencies: ["StreamTools", "MigrationStream", "LinuxSystem", argumentParser],
             swiftSettings: settings),
 
+        // Guests for tests, on whatever ground is there. Not a part of any product.
+        .target(
+            name: "GuestSupport", dependencies: ["BuiltInGuest", "KVM", "LinuxSystem", "CLinux"],
+            path: "Tests/GuestSupport", swiftSettings: settings),
+        .testTarget(
+            name: "KVMTests", dependencies: ["KVM", "GuestSupport", "BuiltInGuest", "LinuxSystem", "CLinux"],
+            swiftSettings: settings),
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
         .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),

@@ -16,6 +16,9 @@ public struct SystemError: Error, Equatable, CustomStringConvertible {
         self.number = number
     }
 
+    /// Whether the peer of a socket or pipe has closed it: it will neither read nor write any more.
+    public var isPeerGone: Bool { number == EPIPE || number == ECONNRESET }
+
     public var description: String {
         let reason = String(cString: strerror(number))
         return subject.isEmpty ? "\(call): \(reason)" : "\(call) \(subject): \(reason)"

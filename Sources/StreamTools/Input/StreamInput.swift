@@ -22,22 +22,25 @@ public struct StreamInput: ~Copyable {
 
     private let descriptor: OwnedDescriptor
     private let report: Report?
+    /// Where all that is read is also written.
+    private let record: OwnedDescriptor?
     /// `start..<end` is unread; `taken..<start` was taken since the last read and is still there.
     var storage: [UInt8]
     private(set) var taken = 0
     private(set) var start = 0
     private var end = 0
 
-    /// Reads from `descriptor`.
+    /// Reads from `descriptor`; what is read is written to `record` as it came.
     public init(
         adopting descriptor: consuming OwnedDescriptor, name: String, bufferByteCount: Int = 2 * readByteCount,
-        report: Report? = nil
+        record: consuming OwnedDescriptor? = nil, report: Report? = nil
     ) {
         descriptor.widenPipe(to: Self.readByteCount)
         totalByteCount = descriptor.regularFileSize.map(Int.init)
         self.descriptor = descriptor
         self.name = name
         self.report = report
+        self.record = record
         storage = [UInt8](repeating: 0, count: bufferByteCount)
     }
 
@@ -119,6 +122,7 @@ public struct StreamInput: ~Copyable {
             }
         }
         if let failure { throw failure }
+        try record?.write(all: storage.span.bytes.extracting(first..<(first + count)))
         return count
     }
 }
