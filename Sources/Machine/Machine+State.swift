@@ -1,7 +1,9 @@
+internal import CLinux
 internal import Devices
 internal import KVM
 internal import LinuxSystem
-public import MigrationStream
+internal import MigrationStream
+internal import Synchronization
 
 /// The machine's state as the sections of QEMU's `microvm`, in QEMU's order.
 extension Machine {

@@ -2,8 +2,8 @@ internal import CLinux
 public import Devices
 public import GuestMemory
 internal import KVM
-public import LinuxSystem
-public import MigrationStream
+internal import LinuxSystem
+internal import MigrationStream
 internal import Synchronization
 
 /// What a machine tells its owner. Called on any thread; must not block.
@@ -82,13 +82,14 @@ public final class Machine: Sendable {
         transports = try Self.makeTransports(configuration, kvm, memory)
 
         let supported = try system.supportedCPUID()
-        xsaveLayout = XSaveLayout(cpuid: supported)
-        let cpus = try (0..<configuration.cpuCount).map { index in
+        let xsaveLayout = XSaveLayout(cpuid: supported)
+        self.xsaveLayout = xsaveLayout
+        let cpus = try (0..<configuration.cpuCount).map { [kvm] index in
             let cpu = try kvm.makeVirtualCPU(index: index)
             try cpu.setCPUID(GuestCPUID.entries(supported: supported, index: index, count: configuration.cpuCount))
             return cpu
         }
-        freshCPUs = try cpus.map { [xsaveLayout] in
+        freshCPUs = try cpus.map {
             try VirtualCPUState(saving: $0, layout: xsaveLayout, virtualClock: 0)
         }
         threads = try VirtualCPUThreads(
@@ -148,9 +149,14 @@ public final class Machine: Sendable {
     private func loadBootSource(_ source: BootSource) throws {
         let kernel = try ImageFile(path: source.kernelPath)
         let initialRAMDisk = try source.initialRAMDiskPath.map { try ImageFile(path: $0) }
-        let rsdp = try ACPITables(machine: self).write(to: memory)
+        let tables = ACPITables(
+            .init(
+                virtualCPUCount: configuration.cpuCount,
+                transports: configuration.devices.indices.map { MachineLayout.transport(forDevice: $0) },
+                hasClock: false))
+        try memory.write(tables.bytes, at: GuestAddress(tables.address))
         let entry = try KernelLoader(layout: layout, memory: memory).load(
-            kernel: kernel, initialRAMDisk: initialRAMDisk, commandLine: source.commandLine, rsdp: rsdp)
+            kernel: kernel, initialRAMDisk: initialRAMDisk, commandLine: source.commandLine, rsdp: tables.address)
         try threads.cpus[0].prepare(for: entry)
     }
 }

@@ -1,7 +1,5 @@
 public import Devices
-public import GuestMemory
 public import LinuxSystem
-public import MigrationStream
 
 /// What a machine is made of. Everything in it is the same at the source and at the destination of a migration.
 public struct MachineConfiguration: Sendable {
