@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import re
 
 import diagnosis
 
@@ -24,10 +25,10 @@ class NetworkState:
                 self.is_cut = False
             case ["clear"]:
                 self.__init__()
-            case ["delay" | "limit" | "loss" as name, value] if float(value) >= 0:
+            case ["delay" | "limit" | "loss" as name, value] if re.fullmatch(r"\d+(\.\d+)?", value):
                 setattr(self, name, float(value))
             case _:
-                raise ValueError(f"net takes cut, heal, delay MS, limit MBIT, loss PERCENT or clear, not {words}")
+                raise ValueError(f"net takes cut, heal, delay MS, limit MBIT, loss PERCENT or clear, not {' '.join(words)}")
 
     def command(self, device):
         """tc's arguments. Cut means that every packet is lost silently, as in a switch that failed."""
