@@ -60,19 +60,24 @@ let package = Package(
         .target(name: "CBuiltInGuest", exclude: ["Parts"]),
         .target(name: "BuiltInGuest", dependencies: ["CBuiltInGuest"], swiftSettings: settings),
 
+        // What this host can do, found out by trying.
+        .target(name: "HostCheck", dependencies: ["KVM", "LinuxSystem", "CLinux"], swiftSettings: settings),
+
         // What `apus stream` does, free of options and terminals.
         .target(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
             swiftSettings: settings),
 
         .executableTarget(
-            name: "apus", dependencies: ["StreamTools", "MigrationStream", "LinuxSystem", argumentParser],
+            name: "apus", dependencies: ["StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser],
             swiftSettings: settings),
 
         // Guests for tests, on whatever ground is there. Not a part of any product.
         .target(
             name: "GuestSupport", dependencies: ["BuiltInGuest", "KVM", "LinuxSystem", "CLinux"],
             path: "Tests/GuestSupport", swiftSettings: settings),
+        .testTarget(
+            name: "HostCheckTests", dependencies: ["HostCheck", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "KVMTests", dependencies: ["KVM", "GuestSupport", "BuiltInGuest", "LinuxSystem", "CLinux"],
             swiftSettings: settings),

@@ -61,6 +61,9 @@ int clinux_resolve(const char *host, const char *port, int passive, int index, s
                    int *family);
 const char *clinux_resolve_error(int code);
 
+// Makes a tap interface and drops it again: 0 or -errno.
+int clinux_try_tap(void);
+
 // Threads and processes.
 int clinux_name_thread(const char *name);
 void clinux_ignore_sigpipe(void);
