@@ -68,6 +68,10 @@ let package = Package(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
             swiftSettings: settings),
 
+        // QMP over sockets: to any monitor, and the server of this one.
+        .target(name: "QMPClient", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
+        .target(name: "Monitor", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
+
         .executableTarget(
             name: "apus", dependencies: ["StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser],
             swiftSettings: settings),
@@ -84,6 +88,9 @@ let package = Package(
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
         .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),
+        .testTarget(
+            name: "MonitorTests", dependencies: ["Monitor", "QMPClient", "QMP", "LinuxSystem"],
+            swiftSettings: settings),
         .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
 
         // With real QEMUs: each test starts machines of its own, so they run one after the other.

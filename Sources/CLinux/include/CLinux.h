@@ -14,6 +14,7 @@
 #include "clinux_events.h"
 #include "clinux_kvm.h"
 #include "clinux_memory.h"
+#include "clinux_messages.h"
 #include "clinux_process.h"
 #include "clinux_userfaultfd.h"
 
