@@ -47,6 +47,7 @@ let package = Package(
             name: "apus", dependencies: ["StreamTools", "MigrationStream", "LinuxSystem", argumentParser],
             swiftSettings: settings),
 
+        .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
     ]
 )

@@ -42,6 +42,8 @@ public final class BlockingThread: Sendable {
     fileprivate static func run(_ argument: UnsafeMutableRawPointer) {
         let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
         _ = clinux_name_thread(start.name)
+        // A thread inherits its signal mask, and those of the task pool block everything: a kick would never arrive.
+        _ = clinux_unblock_real_time_signals()
         start.body()
     }
 }

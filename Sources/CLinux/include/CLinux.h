@@ -10,6 +10,12 @@
 #include <sys/socket.h>
 #include <poll.h>
 
+#include "clinux_events.h"
+#include "clinux_kvm.h"
+#include "clinux_memory.h"
+#include "clinux_process.h"
+#include "clinux_userfaultfd.h"
+
 // Descriptors.
 int clinux_open(const char *path, int flags, unsigned int mode);
 int clinux_close(int fd);

@@ -1,0 +1,30 @@
+internal import CLinux
+internal import Glibc
+
+/// A signal whose only effect is that a system call of the thread that gets it returns: the kick.
+///
+/// A signal that lands just before the call would be lost, so the receiver has a flag as well that the call itself
+/// looks at (KVM's `immediate_exit`), set before the signal is sent. Reaches every `BlockingThread`; threads of the task
+/// pool block all signals.
+public struct RealTimeSignal: Sendable {
+    /// The number of the signal.
+    public let number: Int32
+
+    /// Installs a handler that does nothing for SIGRTMIN + `index`, for the whole process.
+    public init(index: Int32) throws(SystemError) {
+        number = clinux_real_time_signal(index)
+        _ = try check(clinux_install_interrupting_signal(number), "sigaction", "SIGRTMIN+\(index)")
+    }
+
+    /// Interrupts a thread of this process; one that has ended is no error.
+    public func send(to thread: ThreadIdentity) { _ = clinux_signal_thread(thread.number, number) }
+}
+
+/// A thread as the kernel knows it.
+public struct ThreadIdentity: Hashable, Sendable {
+    /// The kernel's thread id.
+    public let number: Int32
+
+    /// The thread that asks.
+    public static var current: ThreadIdentity { ThreadIdentity(number: clinux_thread_id()) }
+}

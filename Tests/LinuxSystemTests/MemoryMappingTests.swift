@@ -1,0 +1,52 @@
+import LinuxSystem
+import Testing
+
+@Suite("Memory mapping") struct MemoryMappingTests {
+    @Test(arguments: [MemoryMapping.Kind.anonymous, .anonymousSmallPages, .shared])
+    func `is zero at first, aligned to 2 MiB, and keeps what is written`(kind: MemoryMapping.Kind) throws {
+        let memory = try MemoryMapping(kind, byteCount: 4 << 20)
+        let bytes = memory.bytes
+        #expect(UInt(bitPattern: memory.baseAddress) % (2 << 20) == 0)
+        #expect(bytes[4095] == 0)
+        bytes[3 << 20] = 0xA5
+        #expect(bytes[3 << 20] == 0xA5)
+    }
+
+    @Test(arguments: [MemoryMapping.Kind.anonymousSmallPages, .shared])
+    func `reads as zero where it was discarded, and only there`(kind: MemoryMapping.Kind) throws {
+        let memory = try MemoryMapping(kind, byteCount: 8 * 4096)
+        for page in 0..<8 { memory.bytes[page * 4096] = 7 }
+        try memory.discard(offset: 2 * 4096, count: 3 * 4096)
+        let first = (0..<8).map { memory.bytes[$0 * 4096] }
+        #expect(first == [7, 7, 0, 0, 0, 7, 7, 7])
+    }
+
+    @Test func `a second view of shared memory shows the same pages`() throws {
+        let memory = try MemoryMapping(.shared, byteCount: 4 * 4096)
+        let view = try memory.secondView()
+        memory.bytes[5000] = 42
+        let seen = view.bytes[5000]
+        #expect(seen == 42)
+        #expect(view.baseAddress != memory.baseAddress)
+    }
+
+    @Test func `a shared mapping cannot change its size`() throws {
+        let memory = try MemoryMapping(.shared, byteCount: 2 * 4096)
+        let descriptor = OwnedDescriptor(adopting: memory.fileDescriptor)
+        #expect(throws: SystemError.self) { try descriptor.truncate(to: 4096) }
+        _ = descriptor.release()
+    }
+
+    @Test func `tells which pages are in memory`() throws {
+        let memory = try MemoryMapping(.anonymousSmallPages, byteCount: 4 * 4096)
+        memory.bytes[2 * 4096] = 1
+        let resident = try memory.residentPages(offset: 0, count: 4 * 4096)
+        #expect(resident == [false, false, true, false])
+    }
+
+    @Test func `more memory than there is address space is an error, not a crash`() throws {
+        #expect(throws: SystemError.self) {
+            _ = try MemoryMapping(.anonymous, byteCount: 1 << 50).byteCount
+        }
+    }
+}
