@@ -38,6 +38,9 @@ let package = Package(
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         .target(name: "LinuxSystem", dependencies: ["CLinux"], swiftSettings: settings),
 
+        // The engine: sees memory, machines and channels through protocols that it declares itself.
+        .target(name: "Migration", dependencies: ["MigrationStream", "LinuxSystem"], swiftSettings: settings),
+
         // What `apus stream` does, free of options and terminals.
         .target(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
@@ -48,6 +51,7 @@ let package = Package(
             swiftSettings: settings),
 
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
+        .testTarget(name: "MigrationTests", dependencies: ["Migration"], swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
     ]
 )
