@@ -27,7 +27,7 @@ let package = Package(
     ],
     targets: [
         // Pure: no I/O, no system calls, nothing imported.
-        .target(name: "MigrationStream", swiftSettings: settings),
+        .target(name: "MigrationStream", swiftSettings: settings + [.strictMemorySafety()]),
 
         // zlib and zstd, which the pure codec leaves to its caller.
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
