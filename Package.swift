@@ -38,8 +38,21 @@ let package = Package(
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         .target(name: "LinuxSystem", dependencies: ["CLinux"], swiftSettings: settings),
 
+        // Guest memory and its dirty pages; what the devices and the migration engine see of the machine's memory.
+        .target(name: "GuestMemory", dependencies: ["LinuxSystem"], swiftSettings: settings),
+
+        // The devices of microvm. They cannot see KVM.
+        .target(
+            name: "Devices", dependencies: ["MigrationStream", "GuestMemory", "LinuxSystem"],
+            swiftSettings: settings),
+
         // The engine: sees memory, machines and channels through protocols that it declares itself.
-        .target(name: "Migration", dependencies: ["MigrationStream", "LinuxSystem"], swiftSettings: settings),
+        .target(
+            name: "Migration", dependencies: ["MigrationStream", "PageCompression", "GuestMemory", "LinuxSystem"],
+            swiftSettings: settings),
+
+        // Channels: tcp unix fd exec file.
+        .target(name: "Transports", dependencies: ["Migration", "LinuxSystem"], swiftSettings: settings),
 
         // What `apus stream` does, free of options and terminals.
         .target(
@@ -51,7 +64,14 @@ let package = Package(
             swiftSettings: settings),
 
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
-        .testTarget(name: "MigrationTests", dependencies: ["Migration"], swiftSettings: settings),
+        .testTarget(
+            name: "MigrationTests",
+            dependencies: ["Migration", "Transports", "MigrationStream", "GuestMemory", "LinuxSystem"],
+            swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
+        .testTarget(
+            name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "DevicesTests", dependencies: ["Devices", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
     ]
 )
