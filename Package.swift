@@ -73,5 +73,9 @@ let package = Package(
             name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "DevicesTests", dependencies: ["Devices", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
+
+        // With real QEMUs: each test starts machines of its own, so they run one after the other.
+        .testTarget(name: "PeerTests", dependencies: ["apus", "LinuxSystem"], swiftSettings: settings),
     ]
 )
