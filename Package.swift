@@ -68,6 +68,12 @@ let package = Package(
             name: "MigrationTests",
             dependencies: ["Migration", "Transports", "MigrationStream", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
+        // Both sides of a migration from a seed: a machine, a network and a clock without a kernel.
+        .target(
+            name: "MigrationTestSupport", dependencies: ["Migration", "MigrationStream", "GuestMemory", "LinuxSystem"],
+            path: "Tests/MigrationTestSupport", swiftSettings: settings),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Migration", "MigrationTestSupport"], swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
         .testTarget(
             name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
