@@ -20,6 +20,9 @@ public protocol MigrationChannel: AnyObject, Sendable {
     func receive(all vectors: inout MemoryVectors) throws(ChannelError)
     /// Ends sending, after all was sent: the peer sees the end of the stream.
     func endSending() throws(ChannelError)
+    /// Ends receiving: whoever is blocked in it returns, as at the end of the stream or with an error. Sending goes on
+    /// where the directions are apart.
+    func stopReceiving()
     /// Ends both directions at once: whoever is blocked here gets an error.
     func shutDown()
 }

@@ -222,6 +222,8 @@ public final class SimulatedChannel: MigrationChannel, @unchecked Sendable {
         outgoing.end()
     }
 
+    public func stopReceiving() { incoming.end() }
+
     public func shutDown() {
         if isShutDown { return }
         isShutDown = true

@@ -131,7 +131,9 @@ public final class Simulation: MigrationRuntime, @unchecked Sendable {
             preconditionFailure("seed \(seed): everybody waits for ever: \(waiting)")
         }
         clock = max(clock, next)
-        precondition(clock < .seconds(100_000), "seed \(seed): the simulation does not end")
+        precondition(
+            clock < .seconds(600),
+            "seed \(seed) does not end; waiting: \(threads.filter { !$0.isOver && $0.waitsFor != nil }.map(\.name))")
         for thread in threads where thread.waitsFor != nil {
             if let deadline = thread.deadline, deadline <= clock {
                 thread.waitsFor?.waiting.removeAll { $0 == thread.index }

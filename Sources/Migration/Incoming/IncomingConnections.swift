@@ -16,6 +16,7 @@ final class IncomingConnections: Sendable {
 
     /// Connections that may be asked at once; more than the 256 that a migration can have.
     private static let maximumPendingCount = 512
+    private static let channelTimeout: Duration = .seconds(10)
 
     private struct State {
         var main: (any MigrationChannel)?
@@ -45,8 +46,7 @@ final class IncomingConnections: Sendable {
     /// What ended the migration: a cancel or a failed channel rather than what followed from it.
     func failure(or error: any Error) -> any Error {
         state.withLock { state in
-            if state.isCancelled { return MigrationError.cancelled }
-            return multifd.failure ?? error
+            state.isCancelled ? MigrationError.cancelled : state.failure ?? error
         }
     }
 
@@ -61,18 +61,47 @@ final class IncomingConnections: Sendable {
         try wait { state.withLock { $0.main } }
     }
 
+    /// Waits until all channels have come, for a time: one that was lost on its way is missed by neither side.
+    func waitForChannels() throws {
+        if isComplete { return }
+        let deadline = runtime.now() + Self.channelTimeout
+        _ = try wait(until: deadline) { isComplete ? true : nil }
+        if !isComplete {
+            throw MigrationError.channelMismatch("Not all of the \(multifd.channelCount) multifd channels have come.")
+        }
+    }
+
     /// Waits until `condition` gives a value, or it never will.
-    func wait<Value>(for condition: () -> Value?) throws -> Value {
+    func wait<Value>(for condition: () throws -> Value?) throws -> Value {
+        while true {
+            if let value = try wait(until: nil, for: condition) { return value }
+        }
+    }
+
+    /// Waits until `condition` gives a value or the time is `deadline`.
+    private func wait<Value>(until deadline: Duration?, for condition: () throws -> Value?) throws -> Value? {
         while true {
             changed.close()
-            if let value = condition() { return value }
-            if let failure = multifd.failure { throw failure }
+            if let value = try condition() { return value }
             try state.withLock { state in
                 if state.isCancelled { throw MigrationError.cancelled }
                 if let failure = state.failure { throw failure }
             }
-            changed.wait(until: nil)
+            if !changed.wait(until: deadline) { return nil }
         }
+    }
+
+    /// The migration cannot succeed any more: the first reason counts. Whoever waits or is blocked in receiving is
+    /// woken; the main channel can still send the answer.
+    private func fail(_ error: any Error) {
+        let (main, others) = state.withLock { state in
+            if state.failure == nil && !state.isClosed { state.failure = error }
+            let main = state.main
+            return (main, state.channels.filter { $0 !== main })
+        }
+        main?.stopReceiving()
+        for channel in others { channel.shutDown() }
+        changed.open()
     }
 
     func cancel() {
@@ -102,11 +131,8 @@ final class IncomingConnections: Sendable {
             do {
                 channel = try listener.accept()
             } catch {
-                state.withLock { state in
-                    // With the main channel here, a listener that ends is only a problem if channels are missing.
-                    if state.main == nil || !multifd.isComplete { state.failure = MigrationError.channel(error) }
-                }
-                changed.open()
+                // With all channels here, a listener that ends is what was asked for.
+                if !isComplete { fail(MigrationError.channel(error)) }
                 return
             }
             let isWelcome = state.withLock { state in
@@ -154,8 +180,9 @@ final class IncomingConnections: Sendable {
             stopAcceptingIfComplete()
         case MultifdHello.magic:
             guard let index = multifd.admit(channel) else { return refuse(channel) }
+            changed.open()
             stopAcceptingIfComplete()
-            multifd.receive(from: channel, index: index)
+            if let error = multifd.receive(from: channel, index: index) { fail(error) }
         default:
             failIfOnlyOne(
                 MigrationError.stream(
@@ -168,13 +195,13 @@ final class IncomingConnections: Sendable {
 
     /// A single connection that is wrong is the end; of a listener, others may come.
     private func failIfOnlyOne(_ error: MigrationError) {
-        if listener.acceptsMore { return }
-        state.withLock { $0.failure = $0.failure ?? error }
-        changed.open()
+        if !listener.acceptsMore { fail(error) }
     }
 
+    private var isComplete: Bool { state.withLock { $0.main != nil } && multifd.isComplete }
+
     private func stopAcceptingIfComplete() {
-        if state.withLock({ $0.main != nil }) && multifd.isComplete { listener.cancel() }
+        if isComplete { listener.cancel() }
     }
 }
 

@@ -180,7 +180,8 @@ final class IncomingSession {
     }
 
     private func waitForSync() throws {
-        _ = try connections.wait { connections.multifd.releaseSync() }
+        try connections.waitForChannels()
+        _ = try connections.wait { try connections.multifd.releaseSync() }
     }
 
     // MARK: Devices and the end

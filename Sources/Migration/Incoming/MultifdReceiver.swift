@@ -25,7 +25,6 @@ final class MultifdReceiver: Sendable {
         var releasedSyncCount = 0
         var hasBegun = false
         var isClosed = false
-        var failure: (any Error)?
     }
 
     init(
@@ -44,7 +43,7 @@ final class MultifdReceiver: Sendable {
                 hasEnded: Array(repeating: false, count: count)))
     }
 
-    var failure: (any Error)? { state.withLock { $0.failure } }
+    var channelCount: Int { dialect.channelCount }
     /// Whether all channels have come.
     var isComplete: Bool { state.withLock { $0.isAdmitted.allSatisfy { $0 } } }
 
@@ -78,8 +77,14 @@ final class MultifdReceiver: Sendable {
     }
 
     /// Whether every channel has delivered one more sync than were released; then all may go on.
-    func releaseSync() -> Bool? {
-        let isReleased = state.withLock { state in
+    ///
+    /// - Throws: `MigrationError.channelMismatch` if a channel has ended and will not deliver it.
+    func releaseSync() throws -> Bool? {
+        let isReleased = try state.withLock { state in
+            for index in state.syncCounts.indices
+            where state.hasEnded[index] && state.syncCounts[index] <= state.releasedSyncCount {
+                throw MigrationError.channelMismatch("Multifd channel \(index) ended before its last pages.")
+            }
             guard state.syncCounts.allSatisfy({ $0 > state.releasedSyncCount }) else { return false }
             state.releasedSyncCount += 1
             return true
@@ -95,23 +100,22 @@ final class MultifdReceiver: Sendable {
         for gate in gates { gate.open() }
     }
 
-    /// Receives from a channel until it ends.
-    func receive(from channel: any MigrationChannel, index: Int) {
+    /// Receives from a channel until it ends; the error that ended it before everything did.
+    func receive(from channel: any MigrationChannel, index: Int) -> (any Error)? {
         do {
-            guard wait(index, until: { $0.hasBegun }) else { return }
+            guard wait(index, until: { $0.hasBegun }) else { return nil }
             let lane = try ReceivingLane(channel: channel, memory: memory, dialect: dialect)
             while let isSync = try lane.receivePacket() {
                 guard isSync else { continue }
                 state.withLock { $0.syncCounts[index] += 1 }
                 changed.open()
-                guard wait(index, until: { $0.releasedSyncCount >= $0.syncCounts[index] }) else { return }
+                guard wait(index, until: { $0.releasedSyncCount >= $0.syncCounts[index] }) else { return nil }
             }
             state.withLock { $0.hasEnded[index] = true }
-        } catch {
-            state.withLock { state in
-                if !state.isClosed && state.failure == nil { state.failure = error }
-            }
             changed.open()
+            return nil
+        } catch {
+            return state.withLock { $0.isClosed } ? nil : error
         }
     }
 

@@ -68,12 +68,16 @@ final class OutgoingControl: Sendable {
         stopGate.open()
     }
 
-    /// A thread failed: the first failure counts, and everybody is woken.
+    /// A thread failed: the first failure counts, and everybody is woken, also those who are blocked on a channel that
+    /// the other side no longer reads because it waits for this one.
     func fail(_ error: any Error) {
         state.withLock { if $0.failure == nil { $0.failure = error } }
-        stopGate.open()
+        close()
         changed.open()
     }
+
+    /// What ended the migration: the first failure of a thread rather than what followed from it.
+    func cause(or error: any Error) -> any Error { state.withLock { $0.failure ?? error } }
 
     /// - Throws: What a thread failed with, or that the migration was cancelled.
     func check() throws {

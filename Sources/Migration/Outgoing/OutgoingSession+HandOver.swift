@@ -98,7 +98,7 @@ extension OutgoingSession {
     func rollBack(_ guest: consuming GuestRight, error: any Error, wasRunning: Bool) -> OutgoingOutcome {
         progress.enter(.rollback)
         // A cancel cuts channels, which their threads see as errors of their own.
-        let error = control.isCancelled && !hasSentAll ? MigrationError.cancelled : error
+        let error = control.isCancelled && !hasSentAll ? MigrationError.cancelled : control.cause(or: error)
         endThreads()
         tracker.stop()
         machine.setThrottle(.none)
