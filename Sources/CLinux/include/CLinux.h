@@ -51,6 +51,7 @@ int clinux_set_option(int fd, int level, int name, int value);
 int clinux_local_port(int fd);
 ssize_t clinux_send(int fd, const void *buffer, size_t count, int flags);
 ssize_t clinux_send_vectors(int fd, const struct iovec *vectors, size_t count, int flags);
+ssize_t clinux_receive_vectors(int fd, struct iovec *vectors, size_t count, int flags);
 ssize_t clinux_peek(int fd, void *buffer, size_t count);
 
 // Fills `address` with the UNIX socket address of `path`; the length, or -ENAMETOOLONG.
