@@ -37,7 +37,9 @@ public struct DeviceStates: Sendable {
     }
 
     /// Reads the states, with the description's JSON text if the stream has one, else with what is known here.
-    mutating func resolve(description json: [UInt8]?) {
+    ///
+    /// - Parameter keepsUnreadableBytes: keeps the bytes of states that nothing here can read, for comparing them.
+    mutating func resolve(description json: [UInt8]?, keepsUnreadableBytes: Bool = false) {
         var description: VMDescription?
         if let json {
             do { description = try VMDescription(utf8: json) } catch { descriptionProblem = "\(error)" }
@@ -57,7 +59,9 @@ public struct DeviceStates: Sendable {
                     devices[index].values = values
                 }
             }
-            if devices[index].values == nil, devices[index].problem == nil {
+            if devices[index].values == nil {
+                if keepsUnreadableBytes { devices[index].bytes = bytes }
+                if devices[index].problem != nil { continue }
                 devices[index].problem = "nothing says what it holds"
             }
         }
