@@ -4,13 +4,14 @@ Everything lands in ${APUS_CACHE:-$HOME/.cache/apus}; once it is there, nothing 
 """
 
 import fcntl
-import lzma
 import os
 import pathlib
 import re
 import shutil
 import subprocess
 import tempfile
+
+import decompress
 
 SYSTEM_PATH = ":/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -86,6 +87,7 @@ class Kernel:
         self.image = images[0]
         self.version = self.image.name[len("vmlinuz-"):]
         self.modules = folder / "lib" / "modules" / self.version
+        # Without the package's compression: an emulated processor takes seconds for it at every boot.
         self.unpacked_image = folder / "boot" / f"vmlinux-{self.version}"
 
     @classmethod
@@ -107,26 +109,12 @@ class Kernel:
             return kernel
 
     def unpack_image(self):
-        """Takes the ELF image out of the bzImage: an emulated processor needs 3 to 10 s to decompress it at each boot.
-
-        offset  size  field of the boot protocol's header, little-endian
-         0x1f1     1  512-byte sectors of real-mode code, less one
-         0x248     4  offset of the compressed kernel after those
-         0x24c     4  its length; its last 4 bytes are the decompressed length
-        """
         if self.unpacked_image.exists():
             return
-        image = self.image.read_bytes()
-        start = (image[0x1F1] + 1) * 512 + int.from_bytes(image[0x248:0x24C], "little")
-        payload = image[start:start + int.from_bytes(image[0x24C:0x250], "little")]
-        if payload.startswith(b"\xfd7zXZ"):
-            content = lzma.LZMADecompressor().decompress(payload)
-        elif payload.startswith(b"\x28\xb5\x2f\xfd"):
-            content = subprocess.run([find_tool("zstd", "zstd"), "-dcq"], input=payload, capture_output=True).stdout
-        else:
-            raise CannotStart(f"{self.image} is compressed in a way unknown here (starts with {payload[:6].hex()})")
-        if content[:4] != b"\x7fELF":
-            raise CannotStart(f"{self.image} holds no ELF image: remove {self.folder} and start again")
+        try:
+            content = decompress.elf_image(self.image.read_bytes())
+        except (ValueError, OSError, subprocess.CalledProcessError) as error:
+            raise CannotStart(f"{self.image}: {error}") from None
         temporary = self.unpacked_image.with_suffix(".new")
         temporary.write_bytes(content)
         temporary.rename(self.unpacked_image)

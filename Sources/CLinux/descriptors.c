@@ -3,9 +3,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <string.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -63,5 +65,16 @@ int clinux_list_folder(const char *path, void *context, void (*visit)(void *cont
   }
   int result = -errno;
   closedir(folder);
+  return result;
+}
+
+int clinux_try_tap(void) {
+  int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  struct ifreq request;
+  memset(&request, 0, sizeof request);
+  request.ifr_flags = IFF_TAP | IFF_NO_PI;
+  int result = ioctl(fd, TUNSETIFF, &request) < 0 ? -errno : 0;
+  close(fd);
   return result;
 }

@@ -37,3 +37,15 @@ package func check<Result: BinaryInteger & SignedInteger>(
     precondition(number != EBADF && number != EFAULT, "\(call()) \(subject()): errno \(number)")
     throw SystemError(call: call(), subject: subject(), number: number)
 }
+
+extension SystemError {
+    /// EINVAL, for those who cannot see the C library.
+    public static var invalidArgument: Int32 { EINVAL }
+    /// EIO.
+    public static var inputOutput: Int32 { EIO }
+    /// ENOSPC.
+    public static var noSpace: Int32 { ENOSPC }
+
+    /// Whether the kernel or the file system does not know what was asked.
+    public var isUnsupported: Bool { number == EOPNOTSUPP || number == ENOSYS || number == ENOTTY || number == EINVAL }
+}

@@ -1,5 +1,6 @@
 internal import GuestMemory
 internal import LinuxSystem
+public import MigrationStream
 
 /// Random numbers for the guest: virtio-rng, fed from the kernel's own generator.
 public final class EntropyDevice: VirtioDevice {
@@ -10,7 +11,6 @@ public final class EntropyDevice: VirtioDevice {
     public let link = VirtioLink()
     public let configuration: [UInt8] = []
     public let hostDescriptor: Int32? = nil
-    public let deviceStateKind = DeviceStateKind.none(because: "a request is answered at once and leaves nothing")
 
     /// The most bytes one request gets: a driver asks again, and a hostile one does not hold the thread.
     static let largestRequest = 64 << 10
@@ -20,6 +20,10 @@ public final class EntropyDevice: VirtioDevice {
     public func writeConfiguration(_ bytes: [UInt8], at offset: Int) {}
     public func driverIsReady(features: UInt64) {}
     public func resetDevice() {}
+
+    // A request is answered at once and leaves nothing.
+    public func save(into state: inout VirtioEntropyState) {}
+    public func load(_ state: VirtioEntropyState) {}
 
     public func serve(_ event: VirtioEvent, _ queues: inout VirtioQueues) throws(VirtioError) {
         guard event == .queue(0) else { return }
