@@ -121,9 +121,5 @@ let package = Package(
             name: "MachineTests",
             dependencies: ["Machine", "KVM", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
             swiftSettings: settings),
-        .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
-
-        // With real QEMUs: each test starts machines of its own, so they run one after the other.
-        .testTarget(name: "PeerTests", dependencies: ["apus", "LinuxSystem"], swiftSettings: settings),
     ]
 )
