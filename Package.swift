@@ -96,7 +96,11 @@ let package = Package(
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "MigrationTests",
-            dependencies: ["Migration", "Transports", "MigrationStream", "GuestMemory", "LinuxSystem"],
+            dependencies: ["Migration", "MigrationStream", "GuestMemory", "LinuxSystem", "MigrationTestSupport"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "TransportsTests",
+            dependencies: ["Migration", "Transports", "MigrationTestSupport", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
         // Both sides of a migration from a seed: a machine, a network and a clock without a kernel.
         .target(
