@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <termios.h>
@@ -47,4 +50,15 @@ int clinux_status(int fd, uint32_t *mode, int64_t *size) {
   *mode = status.st_mode;
   *size = status.st_size;
   return 0;
+}
+
+int clinux_try_tap(void) {
+  int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  struct ifreq request;
+  memset(&request, 0, sizeof request);
+  request.ifr_flags = IFF_TAP | IFF_NO_PI;
+  int result = ioctl(fd, TUNSETIFF, &request) < 0 ? -errno : 0;
+  close(fd);
+  return result;
 }

@@ -26,6 +26,11 @@ ssize_t clinux_send_vectors(int fd, const struct iovec *vectors, size_t count, i
   RETRY(ssize_t, sendmsg(fd, &message, flags | MSG_NOSIGNAL));
 }
 
+ssize_t clinux_receive_vectors(int fd, struct iovec *vectors, size_t count, int flags) {
+  struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
+  RETRY(ssize_t, recvmsg(fd, &message, flags));
+}
+
 int clinux_set_option(int fd, int level, int name, int value) {
   return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
 }

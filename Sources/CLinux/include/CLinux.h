@@ -14,6 +14,7 @@
 #include "clinux_events.h"
 #include "clinux_kvm.h"
 #include "clinux_memory.h"
+#include "clinux_messages.h"
 #include "clinux_process.h"
 #include "clinux_userfaultfd.h"
 
@@ -50,6 +51,7 @@ int clinux_set_option(int fd, int level, int name, int value);
 int clinux_local_port(int fd);
 ssize_t clinux_send(int fd, const void *buffer, size_t count, int flags);
 ssize_t clinux_send_vectors(int fd, const struct iovec *vectors, size_t count, int flags);
+ssize_t clinux_receive_vectors(int fd, struct iovec *vectors, size_t count, int flags);
 ssize_t clinux_peek(int fd, void *buffer, size_t count);
 
 // Fills `address` with the UNIX socket address of `path`; the length, or -ENAMETOOLONG.
@@ -60,6 +62,9 @@ int clinux_unix_address(const char *path, struct sockaddr_storage *address);
 int clinux_resolve(const char *host, const char *port, int passive, int index, struct sockaddr_storage *address,
                    int *family);
 const char *clinux_resolve_error(int code);
+
+// Makes a tap interface and drops it again: 0 or -errno.
+int clinux_try_tap(void);
 
 // Threads and processes.
 int clinux_name_thread(const char *name);

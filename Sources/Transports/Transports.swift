@@ -1,0 +1,1 @@
+// Channels of the migration engine: tcp, unix, fd, exec and file.
