@@ -27,7 +27,8 @@ let package = Package(
     ],
     targets: [
         // Pure: no I/O, no system calls, nothing imported.
-        .target(name: "MigrationStream", swiftSettings: settings),
+        .target(name: "MigrationStream", swiftSettings: settings + [.strictMemorySafety()]),
+        .target(name: "QMP", swiftSettings: settings + [.strictMemorySafety()]),
 
         // zlib and zstd, which the pure codec leaves to its caller.
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -40,6 +41,20 @@ let package = Package(
 
         // One type per KVM descriptor, one method per ioctl, no policy.
         .target(name: "KVM", dependencies: ["LinuxSystem", "CLinux"], swiftSettings: settings),
+
+        // Guest memory and its dirty pages; what the devices and the migration engine see of the machine's memory.
+        .target(name: "GuestMemory", dependencies: ["LinuxSystem"], swiftSettings: settings),
+
+        // The devices of microvm. They cannot see KVM.
+        .target(
+            name: "Devices", dependencies: ["MigrationStream", "GuestMemory", "LinuxSystem"],
+            swiftSettings: settings),
+
+        // KVM, memory and devices put together; the only place that sees all three.
+        .target(
+            name: "Machine",
+            dependencies: ["KVM", "Devices", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
+            swiftSettings: settings),
 
         // A guest without kernel and firmware, as data: its image, its parameters, its lines.
         .target(name: "CBuiltInGuest", exclude: ["Parts"]),
@@ -68,5 +83,18 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
+        .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),
+        .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
+
+        // With real QEMUs: each test starts machines of its own, so they run one after the other.
+        .testTarget(name: "PeerTests", dependencies: ["apus", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "DevicesTests", dependencies: ["Devices", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "MachineTests",
+            dependencies: ["Machine", "KVM", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
+            swiftSettings: settings),
     ]
 )

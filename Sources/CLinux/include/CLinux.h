@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <poll.h>
 
+#include "clinux_devices.h"
 #include "clinux_events.h"
 #include "clinux_kvm.h"
 #include "clinux_memory.h"
