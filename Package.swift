@@ -86,8 +86,11 @@ let package = Package(
 
         // Guests for tests, on whatever ground is there. Not a part of any product.
         .target(
-            name: "GuestSupport", dependencies: ["BuiltInGuest", "KVM", "LinuxSystem", "CLinux"],
+            name: "GuestSupport", dependencies: ["BuiltInGuest", "HostCheck", "KVM", "LinuxSystem", "CLinux"],
             path: "Tests/GuestSupport", swiftSettings: settings),
+        .testTarget(
+            name: "GuestTests", dependencies: ["GuestSupport", "BuiltInGuest", "LinuxSystem"],
+            swiftSettings: settings),
         .testTarget(
             name: "HostCheckTests", dependencies: ["HostCheck", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
