@@ -63,10 +63,22 @@ let package = Package(
         // What this host can do, found out by trying.
         .target(name: "HostCheck", dependencies: ["KVM", "LinuxSystem", "CLinux"], swiftSettings: settings),
 
+        // The engine: sees memory, machines and channels through protocols that it declares itself.
+        .target(
+            name: "Migration", dependencies: ["MigrationStream", "PageCompression", "GuestMemory", "LinuxSystem"],
+            swiftSettings: settings),
+
+        // Channels: tcp unix fd exec file.
+        .target(name: "Transports", dependencies: ["Migration", "LinuxSystem"], swiftSettings: settings),
+
         // What `apus stream` does, free of options and terminals.
         .target(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
             swiftSettings: settings),
+
+        // QMP over sockets: to any monitor, and the server of this one.
+        .target(name: "QMPClient", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
+        .target(name: "Monitor", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
 
         .executableTarget(
             name: "apus", dependencies: ["StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser],
@@ -85,8 +97,25 @@ let package = Package(
             name: "KVMTests", dependencies: ["KVM", "GuestSupport", "BuiltInGuest", "LinuxSystem", "CLinux"],
             swiftSettings: settings),
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "MigrationTests",
+            dependencies: ["Migration", "MigrationStream", "GuestMemory", "LinuxSystem", "MigrationTestSupport"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "TransportsTests",
+            dependencies: ["Migration", "Transports", "MigrationTestSupport", "GuestMemory", "LinuxSystem"],
+            swiftSettings: settings),
+        // Both sides of a migration from a seed: a machine, a network and a clock without a kernel.
+        .target(
+            name: "MigrationTestSupport", dependencies: ["Migration", "MigrationStream", "GuestMemory", "LinuxSystem"],
+            path: "Tests/MigrationTestSupport", swiftSettings: settings),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Migration", "MigrationTestSupport"], swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
         .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),
+        .testTarget(
+            name: "MonitorTests", dependencies: ["Monitor", "QMPClient", "QMP", "LinuxSystem"],
+            swiftSettings: settings),
         .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
 
         // With real QEMUs: each test starts machines of its own, so they run one after the other.

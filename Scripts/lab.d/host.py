@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 
+import diagnosis
 import frames
 import initramfs
 import packages
@@ -17,7 +18,7 @@ import packages
 SCRIPTS = os.path.dirname(os.path.abspath(__file__))
 BOOT_MODULES = ["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"]
 BOOT_LIMIT = 90.0
-SILENCE_LIMIT = 30.0
+SILENCE_LIMIT = float(os.environ.get("APUS_LAB_SILENCE", "30"))
 ADDRESSES = {"a": "10.77.0.1", "b": "10.77.0.2"}
 PR_SET_PDEATHSIG = 1
 
@@ -66,6 +67,7 @@ class Host:
 
     async def boot(self, images):
         """Returns when the host takes commands; throws HostLost."""
+        self.images = images
         os.mkdir(self.own)
         self.write_settings(images)
         started = time.monotonic()
@@ -153,7 +155,9 @@ class Host:
             if self.ready.done():
                 self.silence += 1
             if self.silence > SILENCE_LIMIT:
-                self.lose(f"hangs: no sign of life for {SILENCE_LIMIT:.0f} s")
+                places = await diagnosis.processor_places(f"{self.own}/qmp", self.images.kernel)
+                self.lose(f"hangs: no sign of life for {SILENCE_LIMIT:.0f} s; {places}")
+                return
 
     def lose(self, what):
         message = f"host {self.name} {what}; its console ends:\n{self.console_end()}"

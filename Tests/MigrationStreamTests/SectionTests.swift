@@ -35,8 +35,45 @@ import Testing
         let ram = hex("01 00000002 03 72616d 00000000 00000004 0000000000000010 7e 00000002")
         let stream =
             Self.header + ram + Self.device([1]) + hex("08 0002 0004 00000009") + Self.device([2])
-            + hex("03 00000002 0000000000000010 7e 00000002") + Self.device([3]) + hex("00 06 00000002 7b7d")
+            + hex("03 00000002 0000000000000010 7e 00000002") + Self.device([3]) + [0]
+            + GoldenStream.describing("")
         #expect(try Self.states(stream) == [[1], [2], [3]])
+    }
+
+    @Test func `have the size that the description gives them`() throws {
+        let described =
+            #"{"name":"unheard-of","instance_id":0,"vmsd_name":"u","version":1,"#
+            + #""fields":[{"name":"a","type":"uint16","array_len":2,"size":2}],"#
+            + #""subsections":[{"vmsd_name":"u/b","version":1,"fields":[{"name":"b","type":"bool","size":1}]}]}"#
+        let payload = hex("0001 0002 05 03 752f62 00000001 01")
+        let sound = Self.header + Self.device(payload) + [0] + GoldenStream.describing(described)
+        let short = Self.header + Self.device(payload.dropLast()) + [0] + GoldenStream.describing(described)
+        #expect(try Self.states(sound) == [payload])
+        #expect(
+            streamError { _ = try decode(Array(short)) }
+                == .sectionSizeMismatch(section: "unheard-of", instance: 0, offset: 32, described: 14, found: 13))
+    }
+
+    @Test func `are followed by nothing behind the description`() throws {
+        let whole = Self.header + [0] + GoldenStream.describing("")
+        #expect(streamError { _ = try decode(whole + [0]) } == .trailingBytes(offset: whole.count, count: 1))
+    }
+
+    @Test func `need no readable description where it is not asked for`() throws {
+        let stream = Self.header + hex("00 06 00000002 7b7d")
+        var options = StreamOptions()
+        options.checksDescription = false
+        let error = streamError { _ = try decode(stream) }
+        #expect("\(String(describing: error))".contains("description"))
+        #expect(try decode(stream, options: options).elements.count == 3)
+    }
+
+    @Test func `of known devices end where their layout ends, before what follows them is there`() throws {
+        var decoder = StreamDecoder()
+        let timer = hex("04 00000000 05 74696d6572 00000000 00000002") + [UInt8](repeating: 0, count: 24)
+        let step = try feed(Self.header + timer + hex("7e 00000000"), to: &decoder)
+        #expect(step == .needsMore(byteCount: 1))
+        #expect(decoder.deviceSections.map(\.byteCount) == [24])
     }
 
     @Test func `are recorded with their sizes`() throws {
@@ -82,7 +119,6 @@ import Testing
                 field: "length of command 2", offset: 11, expected: 4, found: 5)
         ),
         ("5145564d 00000003 00 05", .trailingBytes(offset: 9, count: 1)),
-        ("5145564d 00000003 00 06 00000000 00", .trailingBytes(offset: 14, count: 1)),
     ])
     func `are refused`(stream: String, error: StreamError) throws {
         #expect(streamError { _ = try decode(hex(stream)) } == error)

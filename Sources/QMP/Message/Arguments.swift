@@ -31,6 +31,12 @@ public struct Arguments: Sendable {
     /// Whether there is an argument `name`, of whatever type.
     public func has(_ name: String) -> Bool { object[name] != nil }
 
+    /// All arguments as they are; what takes them checks them.
+    public mutating func takeAll() -> QMPObject {
+        taken.formUnion(object.members.map(\.name))
+        return object
+    }
+
     /// The argument `name` of any type, nil when absent.
     public mutating func optionalValue(_ name: String) -> QMPValue? {
         taken.insert(name)

@@ -40,20 +40,31 @@ enum GoldenStream {
             03 00000002 0000000000000010 7e 00000002     // end of section 2
             """)
 
-    static let devicesToEnd = hex(
-        """
-        04 00000000 05 74696d6572 00000000 00000002      // section 0 "timer", instance 0, version 2
-           0000000000000001 0000000000000000 0000000000000003
-        7e 00000000
-        08 0007 0004 0000000e                     // a package of 14 bytes
-           08 0004 0000                       // listen
-           08 0002 0004 00000003              // ping 3
-        08 0006 0018 00 05 6d656d2d30 00 0000000000001000 0000000000002000 // discard of "mem-0"
-        08 000a 0003 02 6d30                  // received bitmap of "m0"?
-        08 0009 0000                          // resume
-        00                                    // end
-        06 00000002 7b7d                          // description "{}"
-        """)
+    static let devicesToEnd =
+        hex(
+            """
+            04 00000000 05 74696d6572 00000000 00000002      // section 0 "timer", instance 0, version 2
+               0000000000000001 0000000000000000 0000000000000003
+            7e 00000000
+            08 0007 0004 0000000e                     // a package of 14 bytes
+               08 0004 0000                       // listen
+               08 0002 0004 00000003              // ping 3
+            08 0006 0018 00 05 6d656d2d30 00 0000000000001000 0000000000002000 // discard of "mem-0"
+            08 000a 0003 02 6d30                  // received bitmap of "m0"?
+            08 0009 0000                          // resume
+            00                                    // end
+            """)
+        + description
+
+    static let description = describing(
+        #"{"name":"timer","instance_id":0,"vmsd_name":"timer","version":2,"#
+            + #""fields":[{"name":"clocks","type":"buffer","size":24}]}"#)
+
+    /// The description at the end of a stream: 06, its length, and `devices` in the frame that QEMU gives them.
+    static func describing(_ devices: String) -> [UInt8] {
+        let json = ascii("{\"page_size\":4096,\"devices\":[\(devices)]}")
+        return [0x06, 0, 0, UInt8(json.count >> 8), UInt8(json.count & 0xff)] + json
+    }
 
     /// Where the plain page's bytes begin.
     static let pageOffset = headerToBlockList.count + 5 + 21 + 8
