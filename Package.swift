@@ -81,7 +81,10 @@ let package = Package(
         .target(name: "Monitor", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
 
         .executableTarget(
-            name: "apus", dependencies: ["StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser],
+            name: "apus",
+            dependencies: [
+                "StreamTools", "MigrationStream", "HostCheck", "BuiltInGuest", "LinuxSystem", argumentParser,
+            ],
             swiftSettings: settings),
 
         // Guests for tests, on whatever ground is there. Not a part of any product.
