@@ -78,7 +78,12 @@ let package = Package(
 
         // QMP over sockets: to any monitor, and the server of this one.
         .target(name: "QMPClient", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
-        .target(name: "Monitor", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
+        .target(
+            name: "Monitor",
+            dependencies: [
+                "QMP", "Machine", "Devices", "Migration", "Transports", "MigrationStream", "LinuxSystem",
+            ],
+            swiftSettings: settings),
 
         .executableTarget(
             name: "apus", dependencies: ["StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser],

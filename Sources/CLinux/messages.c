@@ -20,13 +20,6 @@ ssize_t clinux_peek_messages(int fd, void *bytes, size_t count, int *has_descrip
   return result;
 }
 
-int clinux_remove_unix_socket(const char *path) {
-  struct stat status;
-  if (lstat(path, &status) < 0) return errno == ENOENT ? 0 : -errno;
-  if (!S_ISSOCK(status.st_mode)) return -EEXIST;
-  return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
-}
-
 void clinux_wall_clock(int64_t *seconds, int64_t *nanoseconds) {
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);

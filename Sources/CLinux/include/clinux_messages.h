@@ -10,9 +10,6 @@
 // with one of these bytes, or will come with a byte behind them.
 ssize_t clinux_peek_messages(int fd, void *bytes, size_t count, int *has_descriptors);
 
-// Removes the UNIX socket at `path`; 0 when there is none any more, -EEXIST when something else is there.
-int clinux_remove_unix_socket(const char *path);
-
 void clinux_wall_clock(int64_t *seconds, int64_t *nanoseconds);
 
 #endif
