@@ -86,7 +86,11 @@ let package = Package(
             swiftSettings: settings),
 
         .executableTarget(
-            name: "apus", dependencies: ["StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser],
+            name: "apus",
+            dependencies: [
+                "Monitor", "Machine", "Devices", "QMP", "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem",
+                argumentParser,
+            ],
             swiftSettings: settings),
 
         // Guests for tests, on whatever ground is there. Not a part of any product.
