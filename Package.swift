@@ -50,12 +50,6 @@ let package = Package(
             name: "Devices", dependencies: ["MigrationStream", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
 
-        // KVM, memory and devices put together; the only place that sees all three.
-        .target(
-            name: "Machine",
-            dependencies: ["KVM", "Devices", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
-            swiftSettings: settings),
-
         // A guest without kernel and firmware, as data: its image, its parameters, its lines.
         .target(name: "CBuiltInGuest", exclude: ["Parts"]),
         .target(name: "BuiltInGuest", dependencies: ["CBuiltInGuest"], swiftSettings: settings),
@@ -66,6 +60,14 @@ let package = Package(
         // The engine: sees memory, machines and channels through protocols that it declares itself.
         .target(
             name: "Migration", dependencies: ["MigrationStream", "PageCompression", "GuestMemory", "LinuxSystem"],
+            swiftSettings: settings),
+
+        // KVM, memory and devices put together; the only place that sees all three.
+        .target(
+            name: "Machine",
+            dependencies: [
+                "KVM", "Devices", "Migration", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux",
+            ],
             swiftSettings: settings),
 
         // Channels: tcp unix fd exec file.
@@ -88,7 +90,7 @@ let package = Package(
         .executableTarget(
             name: "apus",
             dependencies: [
-                "Monitor", "Machine", "Devices", "QMP", "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem",
+                "Monitor", "Machine", "BuiltInGuest", "Devices", "QMP", "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem",
                 argumentParser,
             ],
             swiftSettings: settings),

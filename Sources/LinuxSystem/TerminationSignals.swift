@@ -16,7 +16,9 @@ public final class TerminationSignals: Sendable {
         let source = SharedDescriptor(reading)
         thread = try BlockingThread(name: "signals") {
             var byte: UInt8 = 0
-            while let count = try? withUnsafeMutableBytes(of: &byte, { try source.descriptor.read(into: $0) }), count == 1 {
+            while let count = try? withUnsafeMutableBytes(of: &byte, { try source.descriptor.read(into: $0) }),
+                count == 1
+            {
                 handler(Int32(byte))
             }
         }

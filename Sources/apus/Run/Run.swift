@@ -37,7 +37,9 @@ struct Run: AsyncParsableCommand {
     var disk: [String] = []
     @Option(help: ArgumentHelp("A network card on an existing tap.", valueName: "tap=NAME[,mac=ADDRESS]"))
     var net: [String] = []
-    @Option(help: ArgumentHelp("Where the serial port leads: stdio, none, unix:PATH (listens), or a file.", valueName: "PLACE"))
+    @Option(
+        help: ArgumentHelp(
+            "Where the serial port leads: stdio, none, unix:PATH (listens), or a file.", valueName: "PLACE"))
     var serial = "stdio"
     @Option(help: ArgumentHelp("Serve QMP here; may be given again.", valueName: "unix:PATH"))
     var qmp: [String] = []
@@ -92,4 +94,3 @@ struct Run: AsyncParsableCommand {
         }
     }
 }
-
