@@ -55,6 +55,7 @@ import Testing
     @Test(arguments: Fixtures.distinctSections)
     func `is refused when it is cut short, and keeps what it was`(section: FixtureSection) throws {
         let fresh = try #require(DeviceStateCatalog.device(for: section.idstr))
+        let before = fresh.encoded()
         for count in 0..<section.payload.count {
             var device = fresh
             let short = Array(section.payload.prefix(count))
@@ -64,7 +65,7 @@ import Testing
                 #expect(section.payload[count] == 5)
                 #expect(device.encoded().count <= section.payload.count)
             } catch {
-                #expect(device.encoded() == fresh.encoded())
+                #expect(device.encoded() == before)
             }
         }
     }
@@ -74,7 +75,9 @@ import Testing
         let fresh = try #require(DeviceStateCatalog.device(for: section.idstr))
         let description = try section.description
         var payload = section.payload
-        for bit in 0..<(payload.count * 8) {
+        // All bits of a short section, another one of each byte of a long one.
+        let step = payload.count <= 300 ? 1 : 9
+        for bit in stride(from: 0, to: payload.count * 8, by: step) {
             payload[bit / 8] ^= 1 << UInt8(bit % 8)
             defer { payload[bit / 8] ^= 1 << UInt8(bit % 8) }
             var device = fresh
