@@ -45,6 +45,25 @@ import Testing
         #expect(VMDescriptionWriter(built).utf8 == Fixtures.text("microvm-kvm.json"))
     }
 
+    /// What QEMU's reset leaves to the machine: the processor's signature, times, memory sizes, KVM's frequency.
+    @Test(arguments: Fixtures.typedSections.filter { ["microvm", "microvm-kvm"].contains($0.stream) })
+    func `is fresh what it is after reset in QEMU`(section: FixtureSection) throws {
+        let fresh = try #require(DeviceStateCatalog.device(for: section.idstr))
+        let values = try DeviceStateCatalog.values(of: section.idstr, version: section.version, section.payload)
+        let chosenByTheMachine = [
+            "apic": ["count_shift"],
+            "cpu": ["env.regs[2]", "env.tsc", "cpu/poll_control_msr", "cpu/tsc_khz", "env.dr[4]", "env.dr[5]"]
+                + (0..<8).map { "env.mtrr_var[\($0)]/mask" },
+            "fw_cfg": ["fw_cfg/acpi_mr"],
+            "globalstate": ["size", "runstate+0"],
+            "i8254": ["channels[0]/next_transition_time", "channels[0].next_transition_time"],
+            "kvmclock": ["clock"],
+            "mc146818rtc": ["cmos_data+0", "base_rtc", "last_update", "update_timer", "next_alarm_time"],
+        ]
+        let differences = values.differences(from: fresh.values).map(\.path)
+        #expect(Set(differences).subtracting(chosenByTheMachine[section.idstr] ?? []) == [])
+    }
+
     @Test func `covers every device of microvm in the samples`() {
         let known = Set(Fixtures.typedSections.map(\.idstr))
         let ofMicrovm = Fixtures.sections.filter { $0.stream != "q35" && $0.idstr != "slirp" }
