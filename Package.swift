@@ -86,8 +86,11 @@ let package = Package(
 
         // Guests for tests, on whatever ground is there. Not a part of any product.
         .target(
-            name: "GuestSupport", dependencies: ["BuiltInGuest", "KVM", "LinuxSystem", "CLinux"],
+            name: "GuestSupport", dependencies: ["BuiltInGuest", "HostCheck", "KVM", "LinuxSystem", "CLinux"],
             path: "Tests/GuestSupport", swiftSettings: settings),
+        .testTarget(
+            name: "GuestTests", dependencies: ["GuestSupport", "BuiltInGuest", "LinuxSystem"],
+            swiftSettings: settings),
         .testTarget(
             name: "HostCheckTests", dependencies: ["HostCheck", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
@@ -96,7 +99,11 @@ let package = Package(
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "MigrationTests",
-            dependencies: ["Migration", "Transports", "MigrationStream", "GuestMemory", "LinuxSystem"],
+            dependencies: ["Migration", "MigrationStream", "GuestMemory", "LinuxSystem", "MigrationTestSupport"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "TransportsTests",
+            dependencies: ["Migration", "Transports", "MigrationTestSupport", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
         // Both sides of a migration from a seed: a machine, a network and a clock without a kernel.
         .target(

@@ -1,4 +1,3 @@
-internal import CLinux
 internal import LinuxSystem
 
 /// RDMA devices and whether a port of theirs is up.
@@ -27,10 +26,14 @@ func rdmaFinding() -> Finding {
 
 /// Whether a tap interface can be made: one is, and goes away at once.
 func tapFinding() -> Finding {
-    let result = clinux_try_tap()
-    guard result < 0 else { return Finding("tap", "Tap", .good, "an interface can be made") }
-    let error = SystemError(call: "/dev/net/tun", number: -result)
-    switch -result {
+    do throws(SystemError) {
+        try TapTrial.run()
+        return Finding("tap", "Tap", .good, "an interface can be made")
+    } catch { return tapFinding(error) }
+}
+
+private func tapFinding(_ error: SystemError) -> Finding {
+    switch error.number {
     case 2, 19: return Finding("tap", "Tap", .missing, "\(error)", remedy: "modprobe tun")
     case 1, 13:
         return Finding(

@@ -105,6 +105,11 @@ public final class StreamDescriptor: Sendable {
         if kind == .socket { _ = clinux_shutdown(descriptor.number, Int32(SHUT_WR)) }
     }
 
+    /// Ends receiving alone: whoever is blocked in it returns with 0. A pipe or file has no other direction, and ends.
+    public func stopReceiving() {
+        if kind == .socket { _ = clinux_shutdown(descriptor.number, Int32(SHUT_RD)) } else { shutDown() }
+    }
+
     /// Ends both directions: whoever is blocked here returns, and later calls fail. May be called from any thread.
     public func shutDown() {
         isShutDown.store(true, ordering: .releasing)

@@ -56,6 +56,12 @@ int clinux_accept(int fd);
 int clinux_shutdown(int fd, int how);
 int clinux_set_option(int fd, int level, int name, int value);
 int clinux_local_port(int fd);
+// The error of a connect that was not waited for: 0 or -errno.
+int clinux_socket_error(int fd);
+// Whether the socket waits for connections: 1 or 0.
+int clinux_is_listening(int fd);
+// Removes the socket at `path`; anything else that is there stays.
+int clinux_remove_socket(const char *path);
 ssize_t clinux_send(int fd, const void *buffer, size_t count, int flags);
 ssize_t clinux_send_vectors(int fd, const struct iovec *vectors, size_t count, int flags);
 ssize_t clinux_receive_vectors(int fd, struct iovec *vectors, size_t count, int flags);
