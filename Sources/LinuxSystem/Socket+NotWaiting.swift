@@ -105,9 +105,4 @@ extension ListeningSocket {
     public func setNotWaiting() throws(SystemError) {
         _ = try check(clinux_set_nonblocking(descriptor.number, 1), "fcntl", address.description)
     }
-
-    /// Removes the path of a UNIX address from the file system.
-    public func removePath() {
-        if case .unix(let path) = address { _ = clinux_remove_unix_socket(path) }
-    }
 }
