@@ -71,7 +71,7 @@ import Testing
         for page in 0..<40 {
             let offset = 0x100000 + page * 4096
             let expected =
-                page % 5 == 4 ? [UInt8](repeating: 0, count: 4096) : Fixture.page(of: block, at: offset)
+                page % 5 == 3 ? [UInt8](repeating: 0, count: 4096) : Fixture.page(of: block, at: offset)
             #expect(Array(memory[offset..<(offset + 4096)]) == expected, "page \(page)")
         }
     }

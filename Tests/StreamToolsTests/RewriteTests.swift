@@ -87,7 +87,7 @@ import Testing
 
     @Test func `refuses a multifd packet whose compressed data is damaged`() throws {
         let damaged = try MultifdRecording(compression: .zlib).channels[0].enumerated().map {
-            $0.offset == 64 + 1344 + 1344 + 20 ? $0.element ^ 0x55 : $0.element
+            $0.offset == 64 + 1344 + 1344 ? $0.element ^ 0x55 : $0.element
         }
         #expect(throws: (any Error).self) { try Workspace().rewrite(damaged) }
     }

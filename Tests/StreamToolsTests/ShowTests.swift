@@ -121,8 +121,8 @@ import Testing
 
     @Test func `finds a damaged compressed multifd packet`() throws {
         var bytes = try MultifdRecording(compression: .zstd).channels[0]
-        // Behind the hello, the packet that only syncs, and the first packet's header.
-        bytes[64 + 1344 + 1344 + 12] ^= 0xFF
+        // The frame's magic: behind the hello, the packet that only syncs, and the header of the packet with pages.
+        bytes[64 + 1344 + 1344] ^= 0xFF
         let failure = try Workspace().scan(bytes).failure
         #expect(failure?.contains("Packet 1 cannot be read") == true, "\(failure ?? "whole")")
     }
