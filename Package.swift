@@ -121,6 +121,8 @@ let package = Package(
             name: "StreamToolsTests", dependencies: ["StreamTools", "MigrationStream", "PageCompression", "LinuxSystem"],
             swiftSettings: settings),
 
+        .testTarget(name: "CommandTests", dependencies: ["apus"], swiftSettings: settings),
+
         // With real QEMUs: each test starts machines of its own, so they run one after the other.
         .testTarget(name: "PeerTests", dependencies: ["apus", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
