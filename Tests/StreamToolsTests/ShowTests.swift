@@ -94,7 +94,7 @@ import Testing
     }
 
     @Test func `says so of every truncation of a small stream, and where`() throws {
-        let bytes = SmallStream(firstPass: [.plain("ram", 1, 1), .zero("rom", 2)]).bytes
+        let bytes = SmallStream(firstPass: [.zero("ram", 1), .zero("rom", 2)]).bytes
         let workspace = try Workspace()
         let description = SmallStream.description.utf8.count + 5
         for length in stride(from: 8, to: bytes.count, by: 1) where length != bytes.count - description {

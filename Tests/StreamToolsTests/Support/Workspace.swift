@@ -36,7 +36,7 @@ final class Workspace {
 
     /// `apus stream show` of `bytes`.
     func scan(_ bytes: [UInt8]) throws -> ChannelSummary {
-        var input = try StreamInput(opening: write(bytes, as: "scan.in"))
+        var input = StreamInput(bytes: bytes, name: "scan.in")
         return try ChannelSummary(scanning: &input)
     }
 }
