@@ -128,6 +128,11 @@ let package = Package(
             name: "MonitorTests", dependencies: ["Monitor", "QMPClient", "QMP", "LinuxSystem"],
             swiftSettings: settings),
         .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
+        .testTarget(
+            name: "StreamToolsTests", dependencies: ["StreamTools", "MigrationStream", "PageCompression", "LinuxSystem"],
+            swiftSettings: settings),
+
+        .testTarget(name: "CommandTests", dependencies: ["apus"], swiftSettings: settings),
 
         // With real QEMUs: each test starts machines of its own, so they run one after the other.
         .testTarget(name: "PeerTests", dependencies: ["apus", "LinuxSystem"], swiftSettings: settings),
