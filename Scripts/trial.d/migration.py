@@ -87,6 +87,7 @@ class Hop:
         parameters = {"downtime-limit": options.downtime_limit, "max-bandwidth": int(options.bandwidth * 1e6) or 10**12}
         if self.mode == "postcopy":
             capabilities.append("postcopy-ram")
+            parameters["downtime-limit"] = 1  # or pre-copy may end the migration before post-copy starts
         if self.mode == "multifd":
             capabilities.append("multifd")
             parameters["multifd-channels"] = options.channels
@@ -117,6 +118,9 @@ class Hop:
             time.sleep(0.05)
         if state["status"] != "completed":
             raise Failed(f"the migration is {state['status']}: {state.get('error-desc', 'no reason given')}")
+        if self.mode == "postcopy" and not any(data.get("status") == "postcopy-active"
+                                               for _, name, data in qmp.events if name == "MIGRATION"):
+            raise Failed("the migration ended as a pre-copy")
         self.result.update({
             "wall_s": round(time.monotonic() - started, 2), "total_ms": state.get("total-time"),
             "downtime_ms": state.get("downtime"), "setup_ms": state.get("setup-time"),
