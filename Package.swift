@@ -107,6 +107,8 @@ let package = Package(
         .testTarget(
             name: "KVMTests", dependencies: ["KVM", "GuestSupport", "BuiltInGuest", "LinuxSystem", "CLinux"],
             swiftSettings: settings),
+        // Runs Scripts/lab-selftest, which needs nothing of this package.
+        .testTarget(name: "LabTests", swiftSettings: settings),
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "MigrationTests",
