@@ -50,6 +50,27 @@ let package = Package(
             name: "Devices", dependencies: ["MigrationStream", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
 
+        // KVM, memory and devices put together; the only place that sees all three.
+        .target(
+            name: "Machine",
+            dependencies: ["KVM", "Devices", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
+            swiftSettings: settings),
+
+        // A guest without kernel and firmware, as data: its image, its parameters, its lines.
+        .target(name: "CBuiltInGuest", exclude: ["Parts"]),
+        .target(name: "BuiltInGuest", dependencies: ["CBuiltInGuest"], swiftSettings: settings),
+
+        // What this host can do, found out by trying.
+        .target(name: "HostCheck", dependencies: ["KVM", "LinuxSystem", "CLinux"], swiftSettings: settings),
+
+        // The engine: sees memory, machines and channels through protocols that it declares itself.
+        .target(
+            name: "Migration", dependencies: ["MigrationStream", "PageCompression", "GuestMemory", "LinuxSystem"],
+            swiftSettings: settings),
+
+        // Channels: tcp unix fd exec file.
+        .target(name: "Transports", dependencies: ["Migration", "LinuxSystem"], swiftSettings: settings),
+
         // What `apus stream` does, free of options and terminals.
         .target(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
@@ -60,10 +81,36 @@ let package = Package(
         .target(name: "Monitor", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
 
         .executableTarget(
-            name: "apus", dependencies: ["StreamTools", "MigrationStream", "LinuxSystem", argumentParser],
+            name: "apus", dependencies: ["StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser],
             swiftSettings: settings),
 
+        // Guests for tests, on whatever ground is there. Not a part of any product.
+        .target(
+            name: "GuestSupport", dependencies: ["BuiltInGuest", "HostCheck", "KVM", "LinuxSystem", "CLinux"],
+            path: "Tests/GuestSupport", swiftSettings: settings),
+        .testTarget(
+            name: "GuestTests", dependencies: ["GuestSupport", "BuiltInGuest", "LinuxSystem"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "HostCheckTests", dependencies: ["HostCheck", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "KVMTests", dependencies: ["KVM", "GuestSupport", "BuiltInGuest", "LinuxSystem", "CLinux"],
+            swiftSettings: settings),
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "MigrationTests",
+            dependencies: ["Migration", "MigrationStream", "GuestMemory", "LinuxSystem", "MigrationTestSupport"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "TransportsTests",
+            dependencies: ["Migration", "Transports", "MigrationTestSupport", "GuestMemory", "LinuxSystem"],
+            swiftSettings: settings),
+        // Both sides of a migration from a seed: a machine, a network and a clock without a kernel.
+        .target(
+            name: "MigrationTestSupport", dependencies: ["Migration", "MigrationStream", "GuestMemory", "LinuxSystem"],
+            path: "Tests/MigrationTestSupport", swiftSettings: settings),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Migration", "MigrationTestSupport"], swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
         .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),
         .testTarget(
@@ -77,5 +124,9 @@ let package = Package(
             name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "DevicesTests", dependencies: ["Devices", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "MachineTests",
+            dependencies: ["Machine", "KVM", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
+            swiftSettings: settings),
     ]
 )

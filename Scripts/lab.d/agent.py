@@ -115,8 +115,7 @@ class Agent:
             data = data[os.write(self.port, data[:CHUNK]):]
 
     def run(self):
-        # The set-up is command 0: its output is shown like any other's, its end makes the host ready.
-        self.start(0, {"argv": ["/bin/sh", "/run/lab/host-setup"], "folder": "/", "environment": dict(os.environ)})
+        self.reap()
         beat = 0.0
         while True:
             poll = select.poll()
@@ -183,6 +182,9 @@ class Agent:
                 return
             if identifier == 0:
                 return
+            if identifier == int(os.environ["LAB_SETUP"]):
+                with open("/run/setup", "rb") as file:
+                    self.send(frames.READY, 0, file.read())
             for command in list(self.commands.values()):
                 if command.identifier == identifier:
                     self.finish(command, os.waitstatus_to_exitcode(status))
@@ -196,11 +198,8 @@ class Agent:
             os.close(descriptor)
         command.close_input()
         del self.commands[command.number]
-        if command.number == 0:
-            self.send(frames.READY, 0, json.dumps({"status": status}).encode())
-        else:
-            self.send(frames.EXIT, command.number,
-                      json.dumps({"status": status if status >= 0 else 128 - status}).encode())
+        self.send(frames.EXIT, command.number,
+                  json.dumps({"status": status if status >= 0 else 128 - status}).encode())
 
 
 if __name__ == "__main__":

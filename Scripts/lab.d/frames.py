@@ -21,7 +21,7 @@ REQUEST = 5  # JSON, from a client to the lab only: what it wants
 OUTPUT = 10
 ERROR_OUTPUT = 11
 EXIT = 12  # JSON: status, and message where the lab itself ended it
-READY = 13
+READY = 13  # what the set-up complained about
 SIGN_OF_LIFE = 14  # JSON: load
 REPLY = 15  # JSON
 

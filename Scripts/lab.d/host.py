@@ -10,14 +10,15 @@ import signal
 import sys
 import time
 
+import diagnosis
 import frames
 import initramfs
 import packages
 
 SCRIPTS = os.path.dirname(os.path.abspath(__file__))
 BOOT_MODULES = ["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"]
-BOOT_LIMIT = 120.0
-SILENCE_LIMIT = 30.0
+BOOT_LIMIT = 90.0
+SILENCE_LIMIT = float(os.environ.get("APUS_LAB_SILENCE", "30"))
 ADDRESSES = {"a": "10.77.0.1", "b": "10.77.0.2"}
 PR_SET_PDEATHSIG = 1
 
@@ -66,6 +67,7 @@ class Host:
 
     async def boot(self, images):
         """Returns when the host takes commands; throws HostLost."""
+        self.images = images
         os.mkdir(self.own)
         self.write_settings(images)
         started = time.monotonic()
@@ -87,7 +89,6 @@ class Host:
             "LAB_ADDRESS": address, "LAB_MAC": f"52:54:00:77:00:{address.rsplit('.', 1)[1]:0>2}",
             "LAB_KERNEL": images.kernel.version, "LAB_MODULES": str(images.kernel.modules),
             "LAB_KVM_OPTIONS": f"npt={int(self.options.nested_paging)}", "LAB_PYTHON": os.path.realpath(sys.executable),
-            "LAB_HUGE_PAGES": str(self.options.huge_pages),
             "PATH": os.environ.get("PATH", "/usr/bin:/bin") + packages.SYSTEM_PATH,
         }
         with open(os.path.join(self.own, "settings"), "w") as file:
@@ -101,8 +102,9 @@ class Host:
             images.emulator, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-name", f"apus-lab-{self.name}",
             "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", str(options.cpus),
-            "-m", str(options.memory), "-kernel", str(images.kernel.image), "-initrd", str(images.archive),
-            "-append", f"console=ttyS0 panic=-1 mitigations=off tsc=reliable quiet LAB_HOST={self.name}",
+            "-m", str(options.memory), "-kernel", str(images.kernel.unpacked_image), "-initrd", str(images.archive),
+            "-append", f"console=ttyS0 panic=-1 mitigations=off tsc=reliable quiet "
+                       f"hugepages={options.huge_pages} LAB_HOST={self.name}",
             "-serial", f"file:{self.own}/console", "-qmp", f"unix:{self.own}/qmp,server=on,wait=off",
             "-virtfs", "local,path=/,mount_tag=machine,security_model=none,readonly=on,multidevs=remap",
             "-virtfs", f"local,path={self.folder},mount_tag=lab,security_model=none,multidevs=remap",
@@ -134,14 +136,12 @@ class Host:
                 if kind == frames.SIGN_OF_LIFE:
                     self.silence, self.load = 0.0, json.loads(content)["load"]
                 elif kind == frames.READY:
+                    sys.stderr.write(content.decode(errors="replace"))
                     self.ready.set_result(None)
                 elif number in self.receivers:
                     await self.receivers[number](kind, content)
                     if kind == frames.EXIT:
                         self.receivers.pop(number, None)
-                elif number == 0:
-                    sys.stderr.buffer.write(content)
-                    sys.stderr.flush()
 
     async def watch_process(self):
         said = (await self.process.stdout.read()).decode(errors="replace").strip()
@@ -155,7 +155,9 @@ class Host:
             if self.ready.done():
                 self.silence += 1
             if self.silence > SILENCE_LIMIT:
-                self.lose(f"hangs: no sign of life for {SILENCE_LIMIT:.0f} s")
+                places = await diagnosis.processor_places(f"{self.own}/qmp", self.images.kernel)
+                self.lose(f"hangs: no sign of life for {SILENCE_LIMIT:.0f} s; {places}")
+                return
 
     def lose(self, what):
         message = f"host {self.name} {what}; its console ends:\n{self.console_end()}"
@@ -166,7 +168,7 @@ class Host:
     def console_end(self):
         try:
             with open(os.path.join(self.own, "console"), "rb") as file:
-                lines = file.read().decode(errors="replace").splitlines()[-12:]
+                lines = file.read().decode(errors="replace").splitlines()[-30:]
         except OSError:
             lines = []
         return "\n".join(f"  | {line}" for line in lines) or "  | (nothing)"

@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
-import json
+import re
+
+import diagnosis
 
 
 @dataclasses.dataclass
@@ -23,10 +25,10 @@ class NetworkState:
                 self.is_cut = False
             case ["clear"]:
                 self.__init__()
-            case ["delay" | "limit" | "loss" as name, value] if float(value) >= 0:
+            case ["delay" | "limit" | "loss" as name, value] if re.fullmatch(r"\d+(\.\d+)?", value):
                 setattr(self, name, float(value))
             case _:
-                raise ValueError(f"net takes cut, heal, delay MS, limit MBIT, loss PERCENT or clear, not {words}")
+                raise ValueError(f"net takes cut, heal, delay MS, limit MBIT, loss PERCENT or clear, not {' '.join(words)}")
 
     def command(self, device):
         """tc's arguments. Cut means that every packet is lost silently, as in a switch that failed."""
@@ -70,18 +72,5 @@ class Network:
         """Pulls or plugs the cable at host b, which notices at once, as the far end does not."""
         if len(self.hosts) != 2:
             return "plug and unplug need two hosts"
-        return await qmp(f"{self.hosts['b'].own}/qmp", "set_link", name="nic", up=is_plugged)
-
-
-async def qmp(path, command, **arguments):
-    """One command to a host's own monitor; returns an empty text or its error."""
-    reader, writer = await asyncio.open_unix_connection(path)
-    try:
-        await reader.readline()
-        for execute in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
-            writer.write(json.dumps(execute).encode() + b"\n")
-            while "event" in (answer := json.loads(await reader.readline())):
-                pass
+        answer = await diagnosis.qmp(f"{self.hosts['b'].own}/qmp", "set_link", name="nic", up=is_plugged)
         return answer.get("error", {}).get("desc", "")
-    finally:
-        writer.close()

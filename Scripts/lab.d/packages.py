@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import tempfile
 
+import decompress
+
 SYSTEM_PATH = ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -85,6 +87,8 @@ class Kernel:
         self.image = images[0]
         self.version = self.image.name[len("vmlinuz-"):]
         self.modules = folder / "lib" / "modules" / self.version
+        # Without the package's compression: an emulated processor takes seconds for it at every boot.
+        self.unpacked_image = folder / "boot" / f"vmlinux-{self.version}"
 
     @classmethod
     def find(cls, flavour):
@@ -99,9 +103,21 @@ class Kernel:
                 folders = [cache_folder() / "kernels" / name]
                 unpack(name, folders[0])
             kernel = cls(folders[0])
+            kernel.unpack_image()
             if not (kernel.modules / "modules.dep").exists():
                 subprocess.run([find_tool("depmod", "kmod"), "-b", kernel.folder, kernel.version], check=True)
             return kernel
+
+    def unpack_image(self):
+        if self.unpacked_image.exists():
+            return
+        try:
+            content = decompress.elf_image(self.image.read_bytes())
+        except (ValueError, OSError, subprocess.CalledProcessError) as error:
+            raise CannotStart(f"{self.image}: {error}") from None
+        temporary = self.unpacked_image.with_suffix(".new")
+        temporary.write_bytes(content)
+        temporary.rename(self.unpacked_image)
 
     def module_files(self, names):
         """The files of the named modules and of all they need, in the order in which they must be loaded.

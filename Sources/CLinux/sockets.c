@@ -4,7 +4,9 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #define RETRY(type, call)                       \
   type result;                                  \
@@ -26,8 +28,35 @@ ssize_t clinux_send_vectors(int fd, const struct iovec *vectors, size_t count, i
   RETRY(ssize_t, sendmsg(fd, &message, flags | MSG_NOSIGNAL));
 }
 
+ssize_t clinux_receive_vectors(int fd, struct iovec *vectors, size_t count, int flags) {
+  struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
+  RETRY(ssize_t, recvmsg(fd, &message, flags));
+}
+
 int clinux_set_option(int fd, int level, int name, int value) {
   return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
+}
+
+static int integer_option(int fd, int name, int *value) {
+  socklen_t length = sizeof *value;
+  return getsockopt(fd, SOL_SOCKET, name, value, &length) < 0 ? -errno : 0;
+}
+
+int clinux_socket_error(int fd) {
+  int error = 0, result = integer_option(fd, SO_ERROR, &error);
+  return result < 0 ? result : -error;
+}
+
+int clinux_is_listening(int fd) {
+  int listening = 0;
+  return integer_option(fd, SO_ACCEPTCONN, &listening) == 0 && listening;
+}
+
+int clinux_remove_socket(const char *path) {
+  struct stat status;
+  if (lstat(path, &status) < 0) return errno == ENOENT ? 0 : -errno;
+  if (!S_ISSOCK(status.st_mode)) return -EEXIST;
+  return unlink(path) < 0 ? -errno : 0;
 }
 
 int clinux_local_port(int fd) {

@@ -55,10 +55,15 @@ public struct ListeningSocket: ~Copyable, Sendable {
     public let descriptor: OwnedDescriptor
     /// Where it listens; a port 0 has become the real one.
     public let address: SocketAddress
+    /// Whether it was made by somebody else, who also owns its path.
+    let isInherited: Bool
 
     /// Listens on `address`. The path of a UNIX address must be free.
-    public init(on address: SocketAddress, backlog: Int32 = 64) throws(SystemError) {
-        let number = try address.tryEach(passive: true) { (family, kernelAddress, length) throws(SystemError) in
+    public init(
+        on address: SocketAddress, family wanted: SocketFamily = .any, backlog: Int32 = 300
+    ) throws(SystemError) {
+        let number = try address.tryEach(passive: true, family: wanted) {
+            (family, kernelAddress, length) throws(SystemError) in
             let socket = OwnedDescriptor(
                 adopting: try check(clinux_socket(family, Int32(SOCK_STREAM.rawValue)), "socket"))
             if family != AF_UNIX { _ = clinux_set_option(socket.number, SOL_SOCKET, SO_REUSEADDR, 1) }
@@ -74,6 +79,14 @@ public struct ListeningSocket: ~Copyable, Sendable {
             bound = .tcp(host: host, port: UInt16(port))
         }
         self.address = bound
+        isInherited = false
+    }
+
+    /// Takes over a socket that somebody else has made listen; `name` is what messages call it.
+    public init(listening descriptor: consuming OwnedDescriptor, name: String) {
+        self.descriptor = descriptor
+        address = .unix(path: name)
+        isInherited = true
     }
 
     /// Waits for the next connection.

@@ -45,7 +45,7 @@ public enum SocketAddress: Equatable, Sendable, CustomStringConvertible {
 
     /// Calls `body` with each kernel address this one stands for, until one call returns.
     func tryEach<Value>(
-        passive: Bool,
+        passive: Bool, family wanted: SocketFamily = .any,
         _ body: (_ family: Int32, _ address: UnsafePointer<sockaddr>, _ length: socklen_t) throws(SystemError) -> Value
     ) throws(SystemError) -> Value {
         var storage = sockaddr_storage()
@@ -67,6 +67,10 @@ public enum SocketAddress: Equatable, Sendable, CustomStringConvertible {
                         call: String(cString: clinux_resolve_error(length)), subject: description, number: EHOSTUNREACH)
                 }
                 _ = try check(length, "resolve", description)
+                guard wanted.contains(family) else {
+                    index += 1
+                    continue
+                }
                 do throws(SystemError) {
                     return try withAddress(&storage) { (address) throws(SystemError) in
                         try body(family, address, socklen_t(length))
@@ -74,6 +78,21 @@ public enum SocketAddress: Equatable, Sendable, CustomStringConvertible {
                 } catch { last = error }
                 index += 1
             }
+        }
+    }
+}
+
+/// Which kinds of address a host name may become.
+public enum SocketFamily: Equatable, Sendable {
+    case any
+    case ipv4
+    case ipv6
+
+    fileprivate func contains(_ family: Int32) -> Bool {
+        switch self {
+        case .any: true
+        case .ipv4: family == AF_INET
+        case .ipv6: family == AF_INET6
         }
     }
 }

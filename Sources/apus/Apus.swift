@@ -6,5 +6,5 @@ struct Apus: ParsableCommand {
         commandName: "apus",
         abstract: "A KVM virtual machine monitor that moves running guests.",
         version: "apus 0.1.0",
-        subcommands: [StreamCommand.self])
+        subcommands: [StreamCommand.self, Doctor.self])
 }

@@ -31,3 +31,16 @@ final class StandardError: Sendable {
 
 /// Writes a line to standard error.
 func say(_ line: String) { StandardError.shared.write(line + "\n") }
+
+/// Writes `text` to standard output.
+func write(_ text: String) throws {
+    let bytes = Array(text.utf8)
+    try StandardOutput.shared.descriptor.write(all: bytes.span.bytes)
+}
+
+/// Standard output, as long as the program runs.
+final class StandardOutput: Sendable {
+    static let shared = StandardOutput()
+
+    let descriptor = OwnedDescriptor(adopting: 1)
+}

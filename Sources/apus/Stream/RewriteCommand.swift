@@ -26,21 +26,22 @@ struct RewriteCommand: ParsableCommand {
 
     func run() throws {
         let progress = ProgressBar("rewriting")
-        let input = OwnedDescriptor(adopting: 0)
-        var rewriter = StreamRewriter(
-            StreamInput(adopting: input, name: "standard input", report: progress.update),
-            to: OwnedDescriptor(adopting: 1), options: .init(convertsZeroPages: zeroPages))
+        let input = StreamInput(
+            adopting: OwnedDescriptor(adopting: 0), name: "standard input", report: progress.update)
+        let report: RewriteReport
         do {
-            try rewriter.run()
-            progress.finish()
+            report = try StreamRewriter.rewrite(
+                input, to: StreamOutput(adopting: OwnedDescriptor(adopting: 1)),
+                options: .init(convertsZeroPages: zeroPages))
         } catch {
             progress.finish()
             throw Failure(input: "standard input", error)
         }
-        if verbose { say(summary(of: rewriter.report)) }
+        progress.finish()
+        if verbose { say(summary(of: report)) }
     }
 
-    private func summary(of report: StreamRewriter.Report) -> String {
+    private func summary(of report: RewriteReport) -> String {
         "\(report.readByteCount) bytes read, \(report.writtenByteCount) written; \(report.elementCount) items, "
             + "\(report.plainPageCount) plain pages (\(report.convertedPageCount) made zero), "
             + "\(report.zeroPageCount) zero pages; \(report.changedElementCount) items encoded differently."

@@ -13,5 +13,8 @@ struct StreamCommand: ParsableCommand {
             Files can be main channels, and what 'apus stream relay --record' keeps of the other channels of a \
             migration: multifd, preempt, recovery and return path. '-' is standard input.
             """,
-        subcommands: [RewriteCommand.self])
+        subcommands: [
+            ShowCommand.self, CheckCommand.self, ExtractCommand.self, DiffCommand.self, RewriteCommand.self,
+            RelayCommand.self,
+        ])
 }

@@ -1,4 +1,5 @@
 import Devices
+import Glibc
 import GuestMemory
 import LinuxSystem
 import Synchronization
@@ -194,3 +195,6 @@ struct TestDriver {
         }
     }
 }
+
+/// Removes a file a test made.
+func removeFile(_ path: String) { unlink(path) }

@@ -1,3 +1,4 @@
+import Glibc
 import MigrationStream
 
 /// What decoding a whole stream gave.
@@ -59,7 +60,12 @@ func write(byteCount: Int, _ body: (inout StreamWriter) -> Void) -> [UInt8] {
 extension RawSpan {
     func equals(_ other: [UInt8]) -> Bool {
         guard byteCount == other.count else { return false }
-        return withUnsafeBytes { left in other.withUnsafeBytes { right in left.elementsEqual(right) } }
+        return withUnsafeBytes { left in
+            other.withUnsafeBytes { right in
+                guard let left = left.baseAddress, let right = right.baseAddress else { return true }
+                return memcmp(left, right, other.count) == 0
+            }
+        }
     }
 
     func array(_ range: Range<Int>) -> [UInt8] { extracting(range).withUnsafeBytes { Array($0) } }

@@ -1,0 +1,79 @@
+/// Receives from a channel into a buffer, for decoders that want all unread bytes in one piece.
+///
+/// Used by one thread. The buffer grows to what a decoder asks for; the decoders bound that by their `StreamLimits`.
+final class ChannelReader {
+    let channel: any MigrationChannel
+    private var buffer: UnsafeMutableRawBufferPointer
+    private var start = 0
+    private var end = 0
+    /// Whether the peer has ended; there may still be unread bytes.
+    private(set) var hasEnded = false
+
+    init(channel: any MigrationChannel, capacity: Int) {
+        self.channel = channel
+        buffer = .allocate(byteCount: capacity, alignment: 16)
+    }
+
+    deinit { buffer.deallocate() }
+
+    /// The bytes received and not skipped, valid until the next refill.
+    var unread: RawSpan {
+        @_lifetime(borrow self) get {
+            let bytes = UnsafeRawBufferPointer(rebasing: buffer[start..<end])
+            return _overrideLifetime(bytes.bytes, borrowing: self)
+        }
+    }
+
+    /// The same bytes, for copying them to where they belong.
+    var unreadBytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer[start..<end]) }
+
+    var unreadByteCount: Int { end - start }
+
+    func skip(_ count: Int) {
+        precondition(count <= end - start, "\(count) of \(end - start) bytes")
+        start += count
+        if start == end {
+            start = 0
+            end = 0
+        }
+    }
+
+    /// Adds bytes that were received before, big-endian.
+    func append(_ value: UInt32) {
+        makeRoom(for: 4)
+        buffer.storeBytes(of: value.bigEndian, toByteOffset: end, as: UInt32.self)
+        end += 4
+    }
+
+    /// Receives at least `count` more bytes, or until the peer ends.
+    func refill(atLeast count: Int) throws(MigrationError) {
+        makeRoom(for: count)
+        var received = 0
+        while received < count && !hasEnded {
+            let room = UnsafeMutableRawBufferPointer(rebasing: buffer[end...])
+            let length: Int
+            do { length = try channel.receive(into: room) } catch { throw .channel(error) }
+            if length == 0 { hasEnded = true }
+            end += length
+            received += length
+        }
+    }
+
+    private func makeRoom(for count: Int) {
+        let unread = end - start
+        if start > 0 && (start > buffer.count / 2 || buffer.count - end < count) {
+            guard let base = buffer.baseAddress else { return }
+            base.copyMemory(from: base + start, byteCount: unread)
+            start = 0
+            end = unread
+        }
+        if buffer.count - end >= count { return }
+        let larger = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: max(unread + count, buffer.count * 2), alignment: 16)
+        larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: buffer[start..<end]))
+        buffer.deallocate()
+        buffer = larger
+        start = 0
+        end = unread
+    }
+}

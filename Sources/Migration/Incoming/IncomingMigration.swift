@@ -1,0 +1,111 @@
+internal import MigrationStream
+internal import Synchronization
+
+/// Receives a guest: listens, loads, takes the disks, answers, lets it run.
+///
+/// `run` does all of it on the calling thread, which may block, and gives the run right back. All other functions may
+/// be called by any thread while it runs.
+public final class IncomingMigration: Sendable {
+    let machine: any MigratableMachine
+    let listener: any MigrationListener
+    let dialect: StreamDialect
+    let startsGuest: Bool
+    let runtime: any MigrationRuntime
+    private let observer: (any MigrationObserver)?
+    let connections: IncomingConnections
+    private let state = Mutex(IncomingStatistics())
+
+    /// - Parameter startsGuest: false leaves the guest paused whatever it was at the source.
+    public init(
+        machine: any MigratableMachine, listener: any MigrationListener, dialect: StreamDialect = .init(),
+        startsGuest: Bool = true, runtime: any MigrationRuntime = SystemRuntime(),
+        observer: (any MigrationObserver)? = nil
+    ) {
+        self.machine = machine
+        self.listener = listener
+        self.dialect = dialect
+        self.startsGuest = startsGuest
+        self.runtime = runtime
+        self.observer = observer
+        connections = IncomingConnections(
+            listener: listener, runtime: runtime, machine: machine, dialect: dialect)
+    }
+
+    /// Runs the migration to its end.
+    public func run(_ guest: consuming PausedGuest) -> IncomingOutcome {
+        enter(.setup)
+        let session = IncomingSession(migration: self)
+        let wasRunning: Bool
+        do {
+            wasRunning = try session.load()
+            enter(.completion)
+            try session.takeDisks()
+        } catch {
+            let cause = connections.failure(or: error)
+            session.answer(code: 1)
+            session.drain()
+            session.end()
+            enter(.failed)
+            return .failed(cause, guest)
+        }
+        // Everything is here and the disks are ours, so the guest is: a source that does not get the answer finds the
+        // locks taken, or has no disk and does not go on by itself.
+        session.answer(code: 0)
+        var right = GuestRight.paused(guest)
+        if wasRunning && startsGuest {
+            right = resume(right)
+        }
+        session.end()
+        machine.announce()
+        enter(.completed)
+        return .completed(right)
+    }
+
+    private func resume(_ right: consuming GuestRight) -> GuestRight {
+        switch consume right {
+        case .running(let running): return .running(running)
+        case .paused(let paused):
+            let transition = machine.resume(paused)
+            if let error = transition.error { update { $0.resumeError = "\(error)" } }
+            return transition.right
+        }
+    }
+
+    /// Ends the migration before it has loaded the guest: `run` fails.
+    public func cancel() { connections.cancel() }
+
+    /// What was received so far.
+    public var statistics: IncomingStatistics {
+        state.withLock { state in
+            var statistics = state
+            statistics.refusedConnectionCount = connections.refusedCount
+            return statistics
+        }
+    }
+
+    func enter(_ phase: IncomingPhase) {
+        state.withLock { $0.phase = phase }
+        observer?.incomingMigration(entered: phase)
+    }
+
+    func update(_ body: (inout IncomingStatistics) -> Void) { state.withLock { body(&$0) } }
+}
+
+/// What an incoming migration has received.
+public struct IncomingStatistics: Equatable, Sendable {
+    public var phase = IncomingPhase.setup
+    /// Connections that were not of this migration.
+    public var refusedConnectionCount = 0
+    /// Why the loaded guest could not be started, if it could not.
+    public var resumeError: String?
+
+    public init() {}
+}
+
+/// What became of an incoming migration, and of the right to run the guest.
+public enum IncomingOutcome: ~Copyable {
+    /// The guest is here: running, or paused if it was so at the source or is to stay so.
+    case completed(GuestRight)
+    /// It did not work. What was loaded is of no use; the guest must not run here.
+    case failed(any Error, PausedGuest)
+}

@@ -1,0 +1,113 @@
+public import GuestMemory
+public import MigrationStream
+
+/// What the engine needs of a machine: its memory, its dirty pages, its run right and its device state.
+///
+/// The engine knows neither KVM nor devices. Every function is called on a data thread and may block; unless it says
+/// otherwise, by the one thread that runs the migration.
+public protocol MigratableMachine: AnyObject, Sendable {
+    /// The machine type as the configuration section names it: "microvm".
+    var machineName: String { get }
+    /// The UUID, `.none` if the machine has none.
+    var uuid: MachineUUID { get }
+    /// The memory that moves, in the order of the block list. The same list for as long as the machine lives.
+    var regions: [MemoryRegion] { get }
+    /// The disks whose locks are handed over.
+    var disks: [any MigratableDisk] { get }
+
+    // Dirty pages. The log is the kernel's, or behaves like it: a bit that was reported stays set until it is cleared,
+    // and only a page that was cleared is reported again. What devices write is marked in the blocks' own bitmaps.
+
+    /// Begins to log writes. True if the log begins with every page set, false if with none.
+    func startDirtyTracking() throws -> Bool
+    /// Ends logging. Called whatever became of the migration, also if `startDirtyTracking` failed.
+    func stopDirtyTracking()
+    /// Copies the log of region `index` to `words`: 64 pages a word, lowest bit first, and no bit cleared.
+    func readDirtyLog(of index: Int, into words: inout [UInt64]) throws
+    /// Clears the given bits of the log from word `firstWord` on; writes to these pages are reported again.
+    ///
+    /// Several threads may call it at once, for different words.
+    func clearDirtyLog(of index: Int, firstWord: Int, words: [UInt64]) throws
+    /// How many pages each virtual CPU has dirtied since tracking began; empty if nobody counts.
+    func dirtiedPageCounts() -> [Int]
+    /// Slows the guest down, or with `.none` no longer.
+    func setThrottle(_ throttle: GuestThrottle)
+
+    /// Stops all virtual CPUs and drains devices: afterwards nothing writes guest memory or disks.
+    func pause(_ guest: consuming RunningGuest) -> GuestTransition
+    /// Lets the virtual CPUs run.
+    func resume(_ guest: consuming PausedGuest) -> GuestTransition
+
+    /// The state of all devices while the guest is paused; `wasRunning` is what it is to be at the destination.
+    func saveDeviceState(wasRunning: Bool) throws -> SavedDeviceState
+    /// Says whether a section can be loaded, before its contents are read.
+    ///
+    /// - Throws: An error that names the section, if there is no such device or its version is not known.
+    func checkSection(_ header: SectionHeader) throws
+    /// Loads the state of one device. The guest is paused.
+    func loadDeviceState(_ section: DeviceSection) throws
+    /// Ends loading. Whether the guest was running at the source.
+    ///
+    /// - Throws: An error that names what is missing or does not fit together.
+    func finishLoading() throws -> Bool
+    /// Tells the network that the guest is here now. Must not block.
+    func announce()
+}
+
+/// Memory that a migration moves while the guest writes to it.
+///
+/// The engine sees a region as a row of pages with a dirty bitmap; a disk that is moved the same way can become one.
+public struct MemoryRegion: Sendable {
+    /// Its name, bytes and dirty pages.
+    public let block: RAMBlock
+    /// Whether every byte is zero in a machine that has not run: pages received as zero then need no write.
+    public let beginsAsZero: Bool
+
+    public init(block: RAMBlock, beginsAsZero: Bool) {
+        self.block = block
+        self.beginsAsZero = beginsAsZero
+    }
+}
+
+/// The state of one device as a section of the stream holds it.
+public struct DeviceSection: Equatable, Sendable {
+    public var name: String
+    public var instance: UInt32
+    public var version: UInt32
+    /// The fields and subsections, as they are on the wire.
+    public var state: [UInt8]
+
+    public init(name: String, instance: UInt32 = 0, version: UInt32, state: [UInt8]) {
+        self.name = name
+        self.instance = instance
+        self.version = version
+        self.state = state
+    }
+}
+
+/// The state of all devices, and a text that describes its layout.
+public struct SavedDeviceState: Equatable, Sendable {
+    /// In the order of the stream.
+    public var sections: [DeviceSection]
+    /// JSON, see qemu's analyze-migration; what stands at the end of a stream.
+    public var description: String
+
+    public init(sections: [DeviceSection], description: String) {
+        self.sections = sections
+        self.description = description
+    }
+}
+
+/// A disk of which one side at a time may hold the lock.
+///
+/// After `releaseLock` nothing of the disk is cached here; before `takeLock` nothing was read.
+public protocol MigratableDisk: AnyObject, Sendable {
+    /// What messages call it.
+    var name: String { get }
+    /// Writes everything out and gives the lock up.
+    func releaseLock() throws
+    /// Takes the lock.
+    ///
+    /// - Throws: An error that says who holds it, if another does.
+    func takeLock() throws
+}

@@ -1,0 +1,69 @@
+public import LinuxSystem
+
+/// A connection between the two sides, seen by threads that may block.
+///
+/// One thread sends and one receives; `shutDown` may be called by any other.
+public protocol MigrationChannel: AnyObject, Sendable {
+    /// Where it leads, for messages: "tcp:192.168.1.7:4444".
+    var address: String { get }
+    /// Whether the peer can answer on it: a socket can, a file cannot.
+    var isBidirectional: Bool { get }
+    /// Sends all of `vectors`, which is empty afterwards.
+    ///
+    /// - Returns: What the channel took while it pushed back.
+    func send(_ vectors: inout MemoryVectors) throws(ChannelError) -> BackPressure
+    /// Receives at most `buffer.count` bytes; 0 when the peer has ended.
+    func receive(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError) -> Int
+    /// Fills all of `vectors`, which is empty afterwards.
+    ///
+    /// - Throws: `ChannelError` also when the peer ends before.
+    func receive(all vectors: inout MemoryVectors) throws(ChannelError)
+    /// Ends sending, after all was sent: the peer sees the end of the stream.
+    func endSending() throws(ChannelError)
+    /// Ends receiving: whoever is blocked in it returns, as at the end of the stream or with an error. Sending goes on
+    /// where the directions are apart.
+    func stopReceiving()
+    /// Ends both directions at once: whoever is blocked here gets an error.
+    func shutDown()
+}
+
+/// An operation on a connection that failed: what, where and why.
+public struct ChannelError: Error, Equatable, CustomStringConvertible {
+    /// "connect", "listen", "send", "receive".
+    public var operation: String
+    public var address: String
+    /// Without a full stop: "Connection refused".
+    public var reason: String
+
+    public init(operation: String, address: String, reason: String) {
+        self.operation = operation
+        self.address = address
+        self.reason = reason
+    }
+
+    public var description: String { "Cannot \(operation) on \(address): \(reason)." }
+}
+
+/// Opens the connections of an outgoing migration.
+public protocol MigrationConnector: AnyObject, Sendable {
+    /// Where it connects to, for messages.
+    var address: String { get }
+    /// Whether more than one connection can be opened.
+    var canOpenMore: Bool { get }
+    /// Opens a connection; the first is the main channel.
+    func open() throws(ChannelError) -> any MigrationChannel
+    /// Makes a blocked `open` fail, and every later one. May be called by any thread.
+    func cancel()
+}
+
+/// Waits for the connections of an incoming migration.
+public protocol MigrationListener: AnyObject, Sendable {
+    /// Where it listens, for messages.
+    var address: String { get }
+    /// Whether more than one connection can come.
+    var acceptsMore: Bool { get }
+    /// Waits for the next connection, whoever it is from.
+    func accept() throws(ChannelError) -> any MigrationChannel
+    /// Makes a blocked `accept` fail, and every later one. May be called by any thread.
+    func cancel()
+}

@@ -1,0 +1,60 @@
+internal import LinuxSystem
+
+/// Time, threads and waiting, as the engine sees them.
+///
+/// The engine never asks the system for them itself, so a simulator can run both sides of a migration with a clock and
+/// an order of threads of its own, made from a seed.
+public protocol MigrationRuntime: AnyObject, Sendable {
+    /// Time since some fixed moment; never goes back.
+    func now() -> Duration
+    /// Starts a thread; `name` is shown by debuggers.
+    func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws -> any MigrationThread
+    /// A gate that is closed.
+    func makeGate() -> any MigrationGate
+}
+
+/// A thread that was started and must be waited for.
+public protocol MigrationThread: Sendable {
+    /// Waits until the thread has ended.
+    func join()
+}
+
+/// A gate that threads wait at until another opens it. Everything written before `open` is seen by those who pass.
+public protocol MigrationGate: Sendable {
+    func open()
+    func close()
+    /// Waits until the gate is open or the time is `deadline`; whether it was open.
+    @discardableResult func wait(until deadline: Duration?) -> Bool
+}
+
+/// Time, threads and gates of this system.
+public final class SystemRuntime: MigrationRuntime {
+    private let start = ContinuousClock.now
+
+    public init() {}
+
+    public func now() -> Duration { ContinuousClock.now - start }
+
+    public func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws -> any MigrationThread {
+        SystemThread(thread: try BlockingThread(name: name, body: body))
+    }
+
+    public func makeGate() -> any MigrationGate { SystemGate(runtime: self) }
+
+    private struct SystemThread: MigrationThread {
+        let thread: BlockingThread
+        func join() { thread.join() }
+    }
+
+    private struct SystemGate: MigrationGate {
+        let gate = Gate()
+        let runtime: SystemRuntime
+
+        func open() { gate.open() }
+        func close() { gate.close() }
+        func wait(until deadline: Duration?) -> Bool {
+            guard let deadline else { return gate.wait() }
+            return gate.wait(for: max(.zero, deadline - runtime.now()))
+        }
+    }
+}

@@ -1,0 +1,138 @@
+internal import GuestMemory
+internal import Synchronization
+
+/// Knows which pages are still to be sent, and which of these the dirty log must forget before they are read.
+///
+/// Two bitmaps a region. `dirty` (the block's own, which devices mark too) holds the pages to be sent. `reported` holds
+/// those that the log has reported and that were not cleared in it since: until a page is cleared, further writes to it
+/// are not reported. So a page is sent in this order, and no write is lost:
+///
+///     take it from dirty -> clear it in the log -> take it from reported -> read its bytes
+///
+/// while a sync does `reported |= log & ~reported`, then `dirty |=` the same. A page in `reported` is thus in `dirty`
+/// as well, or on its way through those four steps. Races between the two only ever send a page once more.
+///
+/// One thread syncs; any number takes chunks, each word being taken by one at a time.
+final class DirtyTracker: Sendable {
+    private let machine: any MigratableMachine
+    private let regions: [Region]
+    private let log = Mutex<[UInt64]>([])
+    let totalPageCount: Int
+
+    struct Region {
+        let block: RAMBlock
+        let dirty: DirtyBitmap
+        let reported: DirtyBitmap
+    }
+
+    /// 4096 pages: the unit of work of a channel, and of clearing the log.
+    static let wordsPerChunk = 64
+
+    /// A part of one region that one thread sends.
+    struct Chunk: Equatable {
+        let region: Int
+        let words: Range<Int>
+    }
+
+    /// All of memory in chunks, in the order of the block list.
+    let chunks: [Chunk]
+
+    init(machine: any MigratableMachine) {
+        self.machine = machine
+        let blocks = machine.regions.map(\.block)
+        regions = blocks.map {
+            Region(block: $0, dirty: $0.dirtyBitmap, reported: DirtyBitmap(pageCount: $0.pageCount))
+        }
+        totalPageCount = blocks.reduce(0) { $0 + $1.pageCount }
+        chunks = blocks.indices.flatMap { region in
+            let wordCount = blocks[region].dirtyBitmap.wordCount
+            return stride(from: 0, to: wordCount, by: Self.wordsPerChunk).map { first in
+                Chunk(region: region, words: first..<min(first + Self.wordsPerChunk, wordCount))
+            }
+        }
+    }
+
+    func block(_ region: Int) -> RAMBlock { regions[region].block }
+    var regionCount: Int { regions.count }
+
+    /// Starts the log; every page is to be sent.
+    func start() throws {
+        let beginsSet = try machine.startDirtyTracking()
+        for region in regions {
+            region.dirty.markAll()
+            if beginsSet { region.reported.markAll() } else { region.reported.clearAll() }
+        }
+    }
+
+    /// Ends the log. What was dirty does not matter any more: another migration begins with every page.
+    func stop() { machine.stopDirtyTracking() }
+
+    /// Takes over what the log has to report.
+    func sync() throws {
+        try log.withLock { words in
+            for (index, region) in regions.enumerated() {
+                let wordCount = region.dirty.wordCount
+                if words.count != wordCount { words = [UInt64](repeating: 0, count: wordCount) }
+                try machine.readDirtyLog(of: index, into: &words)
+                for word in 0..<wordCount where words[word] != 0 { words[word] &= ~region.reported.word(at: word) }
+                region.reported.merge(log: words.span)
+                region.dirty.merge(log: words.span)
+            }
+        }
+    }
+
+    /// Clears all reported pages in the log, so that pages written before their turn show up in a sync.
+    func clearReported() throws {
+        for chunk in chunks { try clearReported(in: chunk) }
+    }
+
+    private func clearReported(in chunk: Chunk) throws {
+        let reported = regions[chunk.region].reported
+        var bits = [UInt64](repeating: 0, count: chunk.words.count)
+        var isEmpty = true
+        for (index, word) in chunk.words.enumerated() where reported.word(at: word) != 0 {
+            bits[index] = reported.takeWord(at: word)
+            isEmpty = false
+        }
+        if isEmpty { return }
+        try machine.clearDirtyLog(of: chunk.region, firstWord: chunk.words.lowerBound, words: bits)
+    }
+
+    /// How a chunk's pages are taken.
+    enum Mode {
+        /// They are cleared in the log now, just before they are read.
+        case clearing
+        /// They were cleared before, and one that was written since is left for the next pass.
+        case skippingRewritten
+        /// The guest is stopped: nothing needs to be cleared.
+        case final
+    }
+
+    /// Takes the pages of `chunk` that are to be sent: one word of bits for each word of the chunk, into `pages`.
+    ///
+    /// - Returns: How many pages were taken, and how many left because they were dirty again.
+    func take(_ chunk: Chunk, mode: Mode, into pages: inout [UInt64]) throws -> (taken: Int, skipped: Int) {
+        let region = regions[chunk.region]
+        var taken = 0
+        var skipped = 0
+        for (index, word) in chunk.words.enumerated() {
+            var bits = region.dirty.word(at: word)
+            if bits != 0 { bits = region.dirty.takeWord(at: word) }
+            if mode == .skippingRewritten {
+                let again = bits & region.reported.word(at: word)
+                if again != 0 {
+                    region.dirty.merge(log: [again].span, firstPage: PageIndex(word * 64))
+                    bits &= ~again
+                    skipped += again.nonzeroBitCount
+                }
+            }
+            pages[index] = bits
+            taken += bits.nonzeroBitCount
+        }
+        if mode == .clearing && taken > 0 { try clearReported(in: chunk) }
+        return (taken, skipped)
+    }
+
+    /// Pages that are still to be sent.
+    var dirtyPageCount: Int { regions.reduce(0) { $0 + $1.dirty.count } }
+}

@@ -1,0 +1,129 @@
+internal import GuestMemory
+internal import MigrationStream
+
+/// Writes the main channel of an outgoing migration: everything but the pages of multifd channels.
+///
+///     header · configuration [· OPEN_RETURN_PATH · PING] · START ram · PART ram … · END ram · FULL … · end · description
+///
+/// Used by the main thread.
+final class MainChannel {
+    let channel: any MigrationChannel
+    let pages: StreamPageWriter
+    let delta: DeltaEncoder?
+    private let output: StreamOutput
+    private let dialect: StreamDialect
+    private let validatesUUID: Bool
+    private static let ramSectionID: UInt32 = 2
+    private static let firstDeviceSectionID: UInt32 = 4
+
+    init(channel: any MigrationChannel, control: OutgoingControl, options: MigrationOptions) {
+        self.channel = channel
+        dialect = options.dialect
+        validatesUUID = options.validatesUUID
+        output = StreamOutput(channel: channel, control: control, isMultifd: false)
+        delta =
+            options.dialect.channelCount == 0
+            ? options.xbzrleCacheByteCount.map { DeltaEncoder(byteCount: $0) } : nil
+        pages = StreamPageWriter(
+            output: output, counters: control.counters, findsZeroPages: options.dialect.zeroPages != .none,
+            delta: delta)
+    }
+
+    /// Whether pages wait for the bandwidth limit.
+    var isLimited: Bool {
+        get { output.isLimited }
+        set { output.isLimited = newValue }
+    }
+
+    func flush() throws { try output.flush() }
+
+    /// Writes the header and the configuration, and sends them.
+    func writeStart(machine: any MigratableMachine) throws {
+        var subsections: [ConfigurationSubsection] = []
+        if validatesUUID && machine.uuid != .none { subsections.append(.uuid(machine.uuid)) }
+        let byteCount = 13 + machine.machineName.utf8.count + subsections.reduce(0) { $0 + $1.byteCount }
+        try output.write(byteCount: byteCount) { writer in
+            StreamEncoder.writeHeader(into: &writer)
+            StreamEncoder.writeConfiguration(
+                machine: machine.machineName, subsections: subsections, into: &writer)
+        }
+        try output.flush()
+    }
+
+    /// Writes commands and sends them.
+    func writeCommands(_ commands: [StreamCommand]) throws {
+        for command in commands { try output.write(byteCount: command.byteCount) { command.write(into: &$0) } }
+        try output.flush()
+    }
+
+    /// Writes START ram with the list of blocks, and sends it; `sync` makes the channels send a sync.
+    func writeBlockList(machine: any MigratableMachine, syncsChannels: Bool, sync: () throws -> Void) throws {
+        let table = RAMBlockTable(
+            machine.regions.map { RAMBlockDescription(name: $0.block.name, usedByteCount: $0.block.byteCount) })
+        let header = SectionHeader(kind: .start, id: Self.ramSectionID, name: "ram", instance: 0, version: 4)
+        try output.write(byteCount: header.byteCount) { header.write(into: &$0) }
+        try output.write(byteCount: StreamEncoder.blockListByteCount(table)) { writer in
+            StreamEncoder.writeBlockList(table, into: &writer)
+        }
+        if syncsChannels { try sync() }
+        try endSection(syncsChannels: syncsChannels)
+    }
+
+    /// Begins a part of the `ram` section, or its end.
+    func beginPages(_ kind: SectionHeader.Kind) throws {
+        let header = SectionHeader(kind: kind, id: Self.ramSectionID, name: "ram", instance: 0, version: 4)
+        try output.write(byteCount: header.byteCount) { header.write(into: &$0) }
+    }
+
+    /// Ends a part of the `ram` section and sends it. The channels have sent their sync if `syncsChannels`.
+    func endSection(syncsChannels: Bool) throws {
+        try output.write(byteCount: 21) { writer in
+            if syncsChannels && dialect.sync == .eachRound {
+                StreamEncoder.writeRecord(.multifdFlush, into: &writer)
+            }
+            StreamEncoder.writeRecord(.endOfSection, into: &writer)
+            StreamEncoder.writeFooter(sectionID: Self.ramSectionID, into: &writer)
+        }
+        try output.flush()
+    }
+
+    /// Writes pages of zeros that multifd channels found.
+    func writeZeroPages(_ runs: [ZeroPageQueue.Run], tracker: DirtyTracker) throws {
+        for run in runs {
+            let block = tracker.block(run.region)
+            for page in run.first..<run.first + run.pageCount {
+                try pages.appendZero(region: run.region, block: block, offset: page * pageSize)
+            }
+        }
+    }
+
+    /// Writes the sections of all devices and sends them.
+    func writeDeviceState(_ state: SavedDeviceState) throws {
+        var id = Self.firstDeviceSectionID
+        for section in state.sections {
+            let header = SectionHeader(
+                kind: .full, id: id, name: section.name, instance: section.instance, version: section.version)
+            try output.write(byteCount: header.byteCount) { header.write(into: &$0) }
+            try output.append(copying: section.state)
+            try output.write(byteCount: 5) { StreamEncoder.writeFooter(sectionID: id, into: &$0) }
+            id += 1
+        }
+        try output.flush()
+    }
+
+    /// Whether the channel has refused to take any byte of what was to be sent last.
+    var hasFailedWhole: Bool { output.hasFailedWhole }
+
+    /// Writes the end of the stream and the description, and sends them.
+    ///
+    /// From the first byte of this on, the destination may have all that it needs.
+    func writeEnd(description: String) throws {
+        let text = Array(description.utf8)
+        try output.write(byteCount: 6) { writer in
+            StreamEncoder.writeEndOfStream(into: &writer)
+            StreamEncoder.writeDescriptionHeader(byteCount: text.count, into: &writer)
+        }
+        try output.append(copying: text)
+        try output.flush()
+    }
+}

@@ -1,0 +1,101 @@
+internal import Synchronization
+
+/// What threads of an outgoing migration share: whether it was cancelled, and what must be ended then.
+final class OutgoingControl: Sendable {
+    let runtime: any MigrationRuntime
+    let limiter: BandwidthLimiter
+    let counters = TransferCounters()
+    /// Open once the migration was cancelled or has failed: nobody waits for time any more.
+    let stopGate: any MigrationGate
+    /// Opened by whoever changed something that the main thread may wait for.
+    let changed: any MigrationGate
+    private let state = Mutex(State())
+
+    private struct State {
+        var isCancelled = false
+        var continues = false
+        var isClosed = false
+        var failure: (any Error)?
+        var channels: [any MigrationChannel] = []
+    }
+
+    init(runtime: any MigrationRuntime, maximumBandwidth: Int) {
+        self.runtime = runtime
+        limiter = BandwidthLimiter(bytesPerSecond: maximumBandwidth)
+        stopGate = runtime.makeGate()
+        changed = runtime.makeGate()
+    }
+
+    /// Ends all channels now, and those that are still to come.
+    func cancel() {
+        let channels = state.withLock { state in
+            state.isCancelled = true
+            return state.channels
+        }
+        for channel in channels { channel.shutDown() }
+        stopGate.open()
+        changed.open()
+    }
+
+    var isCancelled: Bool { state.withLock { $0.isCancelled } }
+
+    func continueSwitchover() {
+        state.withLock { $0.continues = true }
+        changed.open()
+    }
+
+    var continues: Bool { state.withLock { $0.continues } }
+
+    /// Lets a cancel reach `channel`.
+    func add(_ channel: any MigrationChannel) throws {
+        let isOver = state.withLock { state in
+            state.channels.append(channel)
+            return state.isCancelled || state.isClosed
+        }
+        if isOver {
+            channel.shutDown()
+            throw MigrationError.cancelled
+        }
+    }
+
+    /// Ends all channels, because the migration is over. Their threads return.
+    func close() {
+        let channels = state.withLock { state in
+            state.isClosed = true
+            return state.channels
+        }
+        for channel in channels { channel.shutDown() }
+        stopGate.open()
+    }
+
+    /// A thread failed: the first failure counts, and everybody is woken, also those who are blocked on a channel that
+    /// the other side no longer reads because it waits for this one.
+    func fail(_ error: any Error) {
+        state.withLock { if $0.failure == nil { $0.failure = error } }
+        close()
+        changed.open()
+    }
+
+    /// What ended the migration: the first failure of a thread rather than what followed from it.
+    func cause(or error: any Error) -> any Error { state.withLock { $0.failure ?? error } }
+
+    /// - Throws: What a thread failed with, or that the migration was cancelled.
+    func check() throws {
+        let (isCancelled, failure) = state.withLock { ($0.isCancelled, $0.failure) }
+        if isCancelled { throw MigrationError.cancelled }
+        if let failure { throw failure }
+    }
+
+    /// Waits until `condition` gives a value, a thread fails or the migration is cancelled.
+    ///
+    /// For the main thread alone. `deadline` ends the wait with nil.
+    func wait<Value>(until deadline: Duration? = nil, for condition: () throws -> Value?) throws -> Value? {
+        while true {
+            changed.close()
+            if let value = try condition() { return value }
+            try check()
+            if let deadline, runtime.now() >= deadline { return nil }
+            changed.wait(until: deadline)
+        }
+    }
+}

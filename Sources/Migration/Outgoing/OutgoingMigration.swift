@@ -1,0 +1,70 @@
+internal import MigrationStream
+internal import Synchronization
+
+/// Moves a running guest to another host: pre-copy passes, switchover, hand-over.
+///
+/// `run` does all of it on the calling thread, which may block, and gives the run right back with what became of it.
+/// All other functions may be called by any thread while it runs.
+///
+/// Who may run the guest: until the last byte has been sent this side owns it, and any failure or a cancel puts
+/// everything back and lets it go on. After that only the destination's answer, or its disks' locks being free, do.
+public final class OutgoingMigration: Sendable {
+    let machine: any MigratableMachine
+    let connector: any MigrationConnector
+    let options: MigrationOptions
+    let runtime: any MigrationRuntime
+    let control: OutgoingControl
+    let progress: OutgoingProgress
+    let policy: Mutex<MigrationPolicy>
+
+    public init(
+        machine: any MigratableMachine, connector: any MigrationConnector, options: MigrationOptions = .init(),
+        policy: MigrationPolicy = .init(), runtime: any MigrationRuntime = SystemRuntime(),
+        observer: (any MigrationObserver)? = nil
+    ) {
+        precondition((0...255).contains(options.dialect.channelCount), "\(options.dialect.channelCount) channels")
+        self.machine = machine
+        self.connector = connector
+        self.options = options
+        self.runtime = runtime
+        control = OutgoingControl(runtime: runtime, maximumBandwidth: options.maximumBandwidth)
+        progress = OutgoingProgress(runtime: runtime, observer: observer, machine: machine)
+        self.policy = Mutex(policy)
+    }
+
+    /// Runs the migration to its end.
+    public func run(_ guest: consuming GuestRight) -> OutgoingOutcome {
+        let session = OutgoingSession(migration: self)
+        return session.run(guest)
+    }
+
+    /// Ends the migration; the guest goes on here. Without effect once all was sent and the destination has answered.
+    ///
+    /// After the last byte was sent and before the answer, it cuts the connection: see `OutgoingOutcome.uncertain`.
+    public func cancel() {
+        control.cancel()
+        connector.cancel()
+    }
+
+    /// Goes on after `OutgoingPhase.preSwitchover`.
+    public func continueSwitchover() { control.continueSwitchover() }
+
+    /// Changes the bandwidth limit: bytes per second, 0 for none.
+    public func setMaximumBandwidth(_ bytesPerSecond: Int) { control.limiter.setLimit(bytesPerSecond) }
+
+    /// Changes limits of the policy; asked again after the present pass.
+    public func updatePolicy(_ body: (inout MigrationPolicy) -> Void) { policy.withLock { body(&$0) } }
+
+    /// What was done so far.
+    public var statistics: MigrationStatistics { progress.snapshot(counters: control.counters.values) }
+}
+
+/// What became of an outgoing migration, and of the right to run the guest.
+public enum OutgoingOutcome: ~Copyable {
+    /// The destination has the guest. Here it stands still and must not be resumed, unless a person knows better.
+    case completed(PausedGuest)
+    /// It did not work; the guest is as it was before, and another attempt can be made.
+    case failed(any Error, GuestRight)
+    /// Everything was sent and no answer came: the destination may run the guest or not. A person must decide.
+    case uncertain(any Error, PausedGuest)
+}

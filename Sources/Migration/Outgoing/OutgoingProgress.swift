@@ -1,0 +1,96 @@
+internal import GuestMemory
+internal import Synchronization
+
+/// What an outgoing migration tells about itself: written by its main thread, read by any.
+final class OutgoingProgress: Sendable {
+    private let runtime: any MigrationRuntime
+    private let observer: (any MigrationObserver)?
+    private let blocks: [RAMBlock]
+    private let state: Mutex<State>
+
+    private struct State {
+        var statistics = MigrationStatistics()
+        var start: Duration
+        var pauseStart: Duration?
+        var end: Duration?
+        var countersAtPause: TransferCounters.Values?
+        var delta: DeltaEncoder?
+    }
+
+    init(runtime: any MigrationRuntime, observer: (any MigrationObserver)?, machine: any MigratableMachine) {
+        self.runtime = runtime
+        self.observer = observer
+        blocks = machine.regions.map(\.block)
+        var state = State(start: runtime.now())
+        state.statistics.totalByteCount = blocks.reduce(0) { $0 + $1.byteCount }
+        self.state = Mutex(state)
+    }
+
+    var elapsed: Duration { runtime.now() - state.withLock { $0.start } }
+
+    func enter(_ phase: OutgoingPhase) {
+        state.withLock { state in
+            state.statistics.phase = phase
+            switch phase {
+            case .pass(1): state.statistics.setupTime = runtime.now() - state.start
+            case .completed, .failed, .cancelled, .uncertain: state.end = runtime.now()
+            default: break
+            }
+        }
+        observer?.outgoingMigration(entered: phase)
+    }
+
+    func update(_ body: (inout MigrationStatistics) -> Void) { state.withLock { body(&$0.statistics) } }
+
+    func setDelta(_ delta: DeltaEncoder) { state.withLock { $0.delta = delta } }
+
+    /// The guest is about to stop.
+    func beginDowntime(counters: TransferCounters.Values) {
+        state.withLock { state in
+            state.pauseStart = runtime.now()
+            state.countersAtPause = counters
+        }
+    }
+
+    /// The guest runs again, here or at the destination.
+    func endDowntime() {
+        state.withLock { state in
+            guard let start = state.pauseStart else { return }
+            state.statistics.downtime = runtime.now() - start
+            state.pauseStart = nil
+        }
+    }
+
+    /// Runs `body` and adds its time to a part of the downtime.
+    func measure<Value>(
+        _ part: WritableKeyPath<DowntimeParts, Duration>, _ body: () throws -> Value
+    ) rethrows -> Value {
+        let start = runtime.now()
+        defer { add(runtime.now() - start, to: part) }
+        return try body()
+    }
+
+    func add(_ duration: Duration, to part: WritableKeyPath<DowntimeParts, Duration>) {
+        update { $0.downtimeParts[keyPath: part] += duration }
+    }
+
+    func snapshot(counters: TransferCounters.Values) -> MigrationStatistics {
+        state.withLock { state in
+            var statistics = state.statistics
+            statistics.totalTime = (state.end ?? runtime.now()) - state.start
+            statistics.transferredByteCount = counters.byteCount
+            statistics.multifdByteCount = counters.multifdByteCount
+            statistics.normalPageCount = counters.normalPageCount
+            statistics.zeroPageCount = counters.zeroPageCount
+            statistics.skippedPageCount = counters.skippedPageCount
+            let atPause = state.countersAtPause?.byteCount ?? counters.byteCount
+            statistics.precopyByteCount = atPause
+            statistics.downtimeByteCount = counters.byteCount - atPause
+            if state.end == nil {
+                statistics.remainingByteCount = blocks.reduce(0) { $0 + $1.dirtyBitmap.count * pageSize }
+            }
+            if let delta = state.delta { statistics.xbzrle = delta.statistics }
+            return statistics
+        }
+    }
+}

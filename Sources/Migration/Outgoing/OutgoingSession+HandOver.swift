@@ -1,0 +1,133 @@
+internal import MigrationStream
+
+extension OutgoingSession {
+    /// Sends the last pages and the devices, and gives the disks up. The guest stands still.
+    func switchOver(wasRunning: Bool) throws {
+        if options.pausesBeforeSwitchover {
+            progress.enter(.preSwitchover)
+            _ = try control.wait {
+                try checkReturnPath()
+                return control.continues ? true : nil
+            }
+        }
+        progress.enter(.deviceState)
+        try control.check()
+        guard let main else { return }
+        try progress.measure(\.lastSync) { try tracker.sync() }
+        progress.update { $0.dirtySyncCount += 1 }
+        if options.sendsSwitchoverStart { try main.writeCommands([.switchoverStart]) }
+        try progress.measure(\.lastPages) {
+            _ = try sendPages(.end, mode: .final) { true }
+        }
+        let state = try progress.measure(\.save) { try machine.saveDeviceState(wasRunning: wasRunning) }
+        try progress.measure(\.disks) { try releaseDisks() }
+        try checkReturnPath()
+        try progress.measure(\.send) {
+            try main.writeDeviceState(state)
+            try control.check()
+            hasSentAll = true
+            do {
+                try main.writeEnd(description: state.description)
+            } catch {
+                // Not one byte of the end went out, so the destination cannot have it.
+                if main.hasFailedWhole { hasSentAll = false }
+                throw error
+            }
+        }
+    }
+
+    /// Waits for the destination to say that it has the guest.
+    func complete() throws {
+        progress.enter(.completion)
+        guard let returnPath else {
+            do {
+                try main?.channel.endSending()
+            } catch {
+                throw MigrationError.handOverUnknown(reason: error.description)
+            }
+            return
+        }
+        let code = try progress.measure(\.load) {
+            try control.wait { () throws -> UInt32? in
+                if let code = returnPath.shutCode { return code }
+                if let end = returnPath.end { throw MigrationError.handOverUnknown(reason: "\(end)") }
+                return nil
+            }
+        }
+        if let code, code != 0 { throw MigrationError.refusedByDestination(code: code) }
+    }
+
+    private func releaseDisks() throws {
+        for disk in machine.disks {
+            do {
+                try disk.releaseLock()
+            } catch {
+                throw MigrationError.disk(disk.name, reason: "\(error)")
+            }
+            releasedDiskCount += 1
+        }
+    }
+
+    /// Takes the locks that were given up; the first that cannot be had ends it, and all are given up again.
+    private func retakeDisks() -> MigrationError? {
+        let disks = machine.disks.prefix(releasedDiskCount)
+        for (index, disk) in disks.enumerated() {
+            do {
+                try disk.takeLock()
+            } catch {
+                for taken in disks.prefix(index) {
+                    // It was taken a moment ago; a failure to give it up leaves it here, where nothing uses it.
+                    try? taken.releaseLock()
+                }
+                return MigrationError.disk(disk.name, reason: "\(error)")
+            }
+        }
+        releasedDiskCount = 0
+        return nil
+    }
+
+    /// Whether this side owns the guest after `error`, whatever the destination does.
+    private func ownsGuest(after error: any Error) -> Bool {
+        if !hasSentAll { return true }
+        if case MigrationError.refusedByDestination = error { return true }
+        // The destination takes the locks before it runs the guest: who has them owns it. Without one, nobody knows.
+        return releasedDiskCount > 0
+    }
+
+    /// Puts everything back; the guest goes on here if it may.
+    func rollBack(_ guest: consuming GuestRight, error: any Error, wasRunning: Bool) -> OutgoingOutcome {
+        progress.enter(.rollback)
+        // A cancel cuts channels, which their threads see as errors of their own.
+        let error = control.isCancelled && !hasSentAll ? MigrationError.cancelled : control.cause(or: error)
+        endThreads()
+        tracker.stop()
+        machine.setThrottle(.none)
+        progress.update { $0.throttle = .none }
+        let owns = ownsGuest(after: error)
+        let lockError = owns ? retakeDisks() : nil
+        switch consume guest {
+        case .running(let running):
+            progress.enter(control.isCancelled ? .cancelled : .failed)
+            return .failed(error, .running(running))
+        case .paused(let paused):
+            guard owns && lockError == nil else {
+                progress.enter(.uncertain)
+                return .uncertain(unknown(error, lockError: lockError), paused)
+            }
+            guard wasRunning else {
+                progress.enter(control.isCancelled ? .cancelled : .failed)
+                return .failed(error, .paused(paused))
+            }
+            let transition = machine.resume(paused)
+            progress.endDowntime()
+            progress.enter(control.isCancelled ? .cancelled : .failed)
+            return .failed(transition.error ?? error, transition.right)
+        }
+    }
+
+    private func unknown(_ error: any Error, lockError: MigrationError?) -> any Error {
+        if let lockError { return MigrationError.handOverUnknown(reason: "\(error) \(lockError)") }
+        if case MigrationError.handOverUnknown = error { return error }
+        return MigrationError.handOverUnknown(reason: "\(error)")
+    }
+}

@@ -1,0 +1,122 @@
+internal import GuestMemory
+internal import MigrationStream
+internal import Synchronization
+
+extension OutgoingSession {
+    /// How often a pass looks at what else goes on.
+    private static let pollInterval: Duration = .milliseconds(20)
+
+    /// Sends passes until the policy has had enough of them.
+    func runPasses() throws {
+        var number = 1
+        while true {
+            progress.enter(.pass(number))
+            switch try runPass(number) {
+            case .anotherPass: break
+            case .throttle(let throttle):
+                machine.setThrottle(throttle)
+                progress.update { $0.throttle = throttle }
+            case .switchOver: return
+            case .giveUp(let reason): throw MigrationError.gaveUp(reason)
+            case .goPostcopy: throw MigrationError.unexpected("a policy that asks for post-copy")
+            }
+            number += 1
+        }
+    }
+
+    /// Sends everything that is dirty, and decides.
+    private func runPass(_ number: Int) throws -> Decision {
+        let before = control.counters.values
+        let start = runtime.now()
+        let dirtiedBefore = machine.dirtiedPageCounts()
+        main?.pages.usesDeltas = number > 1
+        // The first pass clears the log piece by piece, which is late enough for a page to be sent only once. Later
+        // ones clear all of it at once, so that pages the guest writes all the time are seen and left alone.
+        if number > 1 { try tracker.clearReported() }
+        var interruption: Decision?
+        let mode = number > 1 ? DirtyTracker.Mode.skippingRewritten : .clearing
+        let sentPageCount = try sendPages(.part, mode: mode) {
+            try checkReturnPath()
+            if number > 1 { try tracker.sync() }
+            interruption = migration.policy.withLock { $0.interruption(at: progress.elapsed) }
+            return interruption == nil
+        }
+        let syncStart = runtime.now()
+        try tracker.sync()
+        let end = runtime.now()
+        let statistics = passStatistics(
+            number, sentPageCount: sentPageCount, duration: end - start, lastSync: end - syncStart, before: before,
+            dirtiedBefore: dirtiedBefore)
+        let (decision, expected) = migration.policy.withLock { policy in
+            let decision = policy.decide(after: statistics)
+            return (interruption ?? decision, policy.expectedDowntime(after: statistics))
+        }
+        record(statistics, expectedDowntime: expected)
+        try control.check()
+        try checkReturnPath()
+        return decision
+    }
+
+    /// Sends all dirty pages as one part of the `ram` section; how many there were.
+    ///
+    /// `poll` is called now and then, and ends the part early by returning false.
+    func sendPages(_ kind: SectionHeader.Kind, mode: DirtyTracker.Mode, poll: () throws -> Bool) throws -> Int {
+        guard let main else { return 0 }
+        main.isLimited = kind == .part
+        try main.beginPages(kind)
+        var pageCount = 0
+        if let multifd {
+            pageCount = try multifd.sendPass(
+                mode: mode, isLimited: kind == .part, interval: kind == .part ? Self.pollInterval : nil
+            ) {
+                if try !poll() { multifd.endPassEarly() }
+                try main.writeZeroPages(multifd.zeroPages.takeAll(), tracker: tracker)
+            }
+            try main.writeZeroPages(multifd.zeroPages.takeAll(), tracker: tracker)
+        } else {
+            var sender = ChunkSender(tracker: tracker, writer: main.pages, counters: control.counters)
+            var nextPoll = runtime.now() + Self.pollInterval
+            for chunk in tracker.chunks {
+                pageCount += try sender.send(chunk, mode: mode)
+                guard runtime.now() >= nextPoll else { continue }
+                try control.check()
+                if kind == .part, try !poll() { break }
+                nextPoll = runtime.now() + Self.pollInterval
+            }
+            try main.pages.finishPass()
+        }
+        try main.endSection(syncsChannels: multifd != nil)
+        return pageCount
+    }
+
+    private func passStatistics(
+        _ number: Int, sentPageCount: Int, duration: Duration, lastSync: Duration, before: TransferCounters.Values,
+        dirtiedBefore: [Int]
+    ) -> PassStatistics {
+        let after = control.counters.values
+        let dirtyPageCount = tracker.dirtyPageCount
+        return PassStatistics(
+            pass: number, duration: duration, elapsed: progress.elapsed, sentPageCount: sentPageCount,
+            sentByteCount: after.byteCount - before.byteCount, dirtiedPageCount: dirtyPageCount,
+            remainingByteCount: dirtyPageCount * pageSize,
+            backPressure: BackPressure(
+                byteCount: after.pressedByteCount - before.pressedByteCount,
+                duration: .nanoseconds(after.pressedNanoseconds - before.pressedNanoseconds),
+                channelCount: max(1, options.dialect.channelCount)),
+            fixedDowntime: options.assumedFixedDowntime + lastSync,
+            dirtiedPageCounts: zip(machine.dirtiedPageCounts(), dirtiedBefore).map { $0 - $1 })
+    }
+
+    private func record(_ pass: PassStatistics, expectedDowntime: Duration?) {
+        let seconds = pass.duration.inSeconds
+        progress.update { statistics in
+            statistics.passes.append(pass)
+            statistics.dirtySyncCount += 1
+            statistics.expectedDowntime = expectedDowntime
+            guard seconds > 0 else { return }
+            statistics.dirtyPageRate = Int(Double(pass.dirtiedPageCount) / seconds)
+            statistics.pagesPerSecond = Int(Double(pass.sentPageCount) / seconds)
+            statistics.bitsPerSecond = Double(pass.sentByteCount) * 8 / seconds
+        }
+    }
+}

@@ -1,0 +1,88 @@
+internal import LinuxSystem
+internal import MigrationStream
+
+/// Gathers what goes over one channel and sends it in large pieces: own bytes from an arena, pages from where they lie.
+///
+/// Used by one thread. Bytes are on their way only after `flush`.
+final class StreamOutput {
+    private let channel: any MigrationChannel
+    private let control: OutgoingControl
+    private let isMultifd: Bool
+    private var vectors: MemoryVectors
+    private let arena: UnsafeMutableRawBufferPointer
+    private var used = 0
+    /// Whether sending waits for the bandwidth limit.
+    var isLimited = true
+    /// Whether the last flush failed before the channel took any byte.
+    private(set) var hasFailedWhole = false
+
+    init(channel: any MigrationChannel, control: OutgoingControl, isMultifd: Bool, arenaByteCount: Int = 256 << 10) {
+        self.channel = channel
+        self.control = control
+        self.isMultifd = isMultifd
+        vectors = MemoryVectors()
+        arena = .allocate(byteCount: arenaByteCount, alignment: 16)
+    }
+
+    deinit { arena.deallocate() }
+
+    /// Makes room for `byteCount` own bytes and `pieceCount` pieces, by sending what is there if need be.
+    func reserve(byteCount: Int, pieceCount: Int = 1) throws {
+        if arena.count - used < byteCount || vectors.room < pieceCount + 1 { try flush() }
+        precondition(byteCount <= arena.count, "\(byteCount) bytes at once of \(arena.count)")
+    }
+
+    /// Where the next own bytes go; `advance` adds them once they are written.
+    var free: UnsafeMutableRawPointer { arena.baseAddress.unsafelyUnwrapped + used }
+
+    /// Adds the next `count` own bytes.
+    @inline(__always)
+    func advance(_ count: Int) {
+        vectors.append(arena.baseAddress.unsafelyUnwrapped + used, count: count)
+        used += count
+    }
+
+    /// Adds bytes that stay where they are until they are sent.
+    @inline(__always)
+    func append(_ start: UnsafeMutableRawPointer, count: Int) { vectors.append(start, count: count) }
+
+    /// Adds own bytes written by `body`; there must be room for `byteCount`.
+    func write(byteCount: Int, _ body: (inout StreamWriter) -> Void) throws {
+        try reserve(byteCount: byteCount)
+        let room = UnsafeMutableRawBufferPointer(start: free, count: byteCount)
+        var writer = StreamWriter(room.mutableBytes)
+        body(&writer)
+        advance(writer.byteCount)
+    }
+
+    /// Adds a copy of `bytes`, whatever their length.
+    func append(copying bytes: [UInt8]) throws {
+        var start = 0
+        while start < bytes.count {
+            try reserve(byteCount: min(bytes.count - start, 64 << 10))
+            let count = min(bytes.count - start, arena.count - used)
+            bytes.withUnsafeBytes { source in
+                free.copyMemory(from: source.baseAddress.unsafelyUnwrapped + start, byteCount: count)
+            }
+            advance(count)
+            start += count
+        }
+    }
+
+    /// Sends what is there.
+    func flush() throws {
+        let byteCount = vectors.byteCount
+        if byteCount == 0 { return }
+        if isLimited { control.limiter.charge(byteCount, runtime: control.runtime, stop: control.stopGate) }
+        do {
+            let pressure = try channel.send(&vectors)
+            control.counters.addSend(byteCount: byteCount, isMultifd: isMultifd, pressure: pressure)
+        } catch {
+            hasFailedWhole = vectors.byteCount == byteCount
+            vectors.removeAll()
+            used = 0
+            throw MigrationError.channel(error)
+        }
+        used = 0
+    }
+}

@@ -1,0 +1,77 @@
+/// Decides after each pass what comes next: an ending rule, a throttle and a timeout together.
+///
+/// A value without a clock or a random number in it: the same statistics give the same decisions.
+///
+///     var policy = MigrationPolicy()
+///     switch policy.decide(after: statistics) { case .anotherPass: …
+public struct MigrationPolicy: Equatable, Sendable {
+    public var ending: EndingPolicy
+    public var throttling: ThrottlePolicy
+    public var timeout: Timeout?
+    /// Bandwidth as the passes so far have shown it.
+    public private(set) var bandwidth = BandwidthEstimate()
+
+    /// What happens to a migration that takes too long.
+    public struct Timeout: Equatable, Sendable {
+        public var limit: Duration
+        public var action: Action
+
+        public enum Action: String, Equatable, Sendable {
+            /// Stop the guest and send the rest, however long that takes.
+            case suspend
+            /// End the migration; the guest goes on at the source.
+            case cancel
+            /// Let the destination run the guest and fetch the rest.
+            case postcopy
+        }
+
+        public init(limit: Duration, action: Action) {
+            self.limit = limit
+            self.action = action
+        }
+    }
+
+    public init(
+        ending: EndingPolicy = .downtimeLimit(DowntimeLimitRule()), throttling: ThrottlePolicy = .off,
+        timeout: Timeout? = nil
+    ) {
+        self.ending = ending
+        self.throttling = throttling
+        self.timeout = timeout
+    }
+
+    /// What to do after `pass`.
+    ///
+    /// A rule that is satisfied wins over the timeout, and the timeout over another pass.
+    public mutating func decide(after pass: PassStatistics) -> Decision {
+        bandwidth.add(pass)
+        let verdict = ending.verdict(after: pass, bandwidth: bandwidth)
+        guard verdict == .anotherPass else { return verdict }
+        if let interruption = interruption(at: pass.elapsed) { return interruption }
+        if let throttle = throttling.adjustment(after: pass, bandwidth: bandwidth) { return .throttle(throttle) }
+        return .anotherPass
+    }
+
+    /// What the timeout asks for `elapsed` after the start, nil while there is time. To be asked during passes too.
+    public func interruption(at elapsed: Duration) -> Decision? {
+        guard let timeout, elapsed >= timeout.limit else { return nil }
+        switch timeout.action {
+        case .suspend: return .switchOver(.timeout)
+        case .cancel: return .giveUp(.timeout)
+        case .postcopy: return .goPostcopy(.timeout)
+        }
+    }
+
+    /// Takes over limits that were changed while the migration runs; what was measured stays.
+    public mutating func update(ending: EndingPolicy, throttling: ThrottlePolicy, timeout: Timeout?) {
+        self.ending = ending
+        self.throttling = throttling
+        self.timeout = timeout
+    }
+
+    /// The downtime that a switchover after `pass` would have, nil while nothing is known.
+    public func expectedDowntime(after pass: PassStatistics) -> Duration? {
+        if case .downtimeLimit(let rule) = ending { return rule.predictedDowntime(after: pass, bandwidth: bandwidth) }
+        return bandwidth.predictedDowntime(byteCount: pass.remainingByteCount, fixedPart: pass.fixedDowntime)
+    }
+}

@@ -1,0 +1,285 @@
+public import LinuxSystem
+public import Migration
+
+/// A network between the two sides of a migration: delay, bandwidth, small buffers, odd chunks, cuts.
+public final class SimulatedNetwork: @unchecked Sendable {
+    // Safe: only the thread whose turn it is touches it.
+    let simulation: Simulation
+    public var latency: Duration = .microseconds(100)
+    public var bytesPerSecond = 100_000_000
+    public var bufferByteCount = 64 << 10
+    public var maximumChunk = 16 << 10
+    /// Once cut, every connection is dead, and no new one can be made.
+    public private(set) var isCut = false
+    /// Which operations of a side fail.
+    public var faults: [String: Fault] = [:]
+    fileprivate var listening: SimulatedListener?
+    private var links: [Link] = []
+
+    /// The n-th operation of a side fails, once or from then on.
+    public struct Fault: Sendable {
+        public var operation: Int
+        public var isPermanent: Bool
+        public fileprivate(set) var count = 0
+
+        public init(operation: Int, isPermanent: Bool) {
+            self.operation = operation
+            self.isPermanent = isPermanent
+        }
+    }
+
+    public init(simulation: Simulation) { self.simulation = simulation }
+
+    /// Cuts all connections. What is on its way is lost.
+    public func cut() {
+        isCut = true
+        for link in links { link.fail() }
+        if let listening { simulation.wake(listening.key) }
+    }
+
+    /// How many operations `side` has made.
+    public func operationCount(of side: String) -> Int { faults[side]?.count ?? 0 }
+
+    /// - Throws: If this operation of `side` is to fail.
+    func checkFault(_ side: String, _ operation: String) throws(ChannelError) {
+        guard var fault = faults[side] else { return }
+        let index = fault.count
+        fault.count += 1
+        faults[side] = fault
+        if index == fault.operation || (fault.isPermanent && index > fault.operation) {
+            throw ChannelError(operation: operation, address: "sim:\(side)", reason: "Injected fault \(index)")
+        }
+    }
+
+    public func makeListener() -> SimulatedListener {
+        let listener = SimulatedListener(network: self)
+        listening = listener
+        return listener
+    }
+
+    public func makeConnector() -> SimulatedConnector { SimulatedConnector(network: self) }
+
+    fileprivate func connect() -> (SimulatedChannel, SimulatedChannel) {
+        let there = Link(network: self)
+        let back = Link(network: self)
+        links += [there, back]
+        return (
+            SimulatedChannel(side: "source", network: self, outgoing: there, incoming: back),
+            SimulatedChannel(side: "destination", network: self, outgoing: back, incoming: there)
+        )
+    }
+}
+
+/// One direction of a connection.
+final class Link {
+    private let network: SimulatedNetwork
+    private var segments: [(ready: Duration, bytes: ArraySlice<UInt8>)] = []
+    private var queuedByteCount = 0
+    private var lineFree: Duration = .zero
+    let key = Simulation.Key()
+    private(set) var hasFailed = false
+    var hasEnded = false
+
+    init(network: SimulatedNetwork) { self.network = network }
+
+    var room: Int { network.bufferByteCount - queuedByteCount }
+
+    func fail() {
+        hasFailed = true
+        segments = []
+        network.simulation.wake(key)
+    }
+
+    func end() {
+        hasEnded = true
+        network.simulation.wake(key)
+    }
+
+    func put(_ bytes: [UInt8]) {
+        let start = max(lineFree, network.simulation.clock)
+        lineFree = start + .nanoseconds(bytes.count * 1_000_000_000 / network.bytesPerSecond)
+        let ready = lineFree + network.latency
+        segments.append((ready, bytes[...]))
+        queuedByteCount += bytes.count
+        network.simulation.wake(key)
+    }
+
+    /// Bytes that have arrived; nil at the end.
+    func take(_ limit: Int) throws(LinkFailure) -> ArraySlice<UInt8>? {
+        let simulation = network.simulation
+        while true {
+            if hasFailed { throw LinkFailure() }
+            if let first = segments.first {
+                if first.ready <= simulation.clock {
+                    let count = min(limit, first.bytes.count)
+                    let bytes = first.bytes.prefix(count)
+                    if count == first.bytes.count {
+                        segments.removeFirst()
+                    } else {
+                        segments[0].bytes = first.bytes.dropFirst(count)
+                    }
+                    queuedByteCount -= count
+                    simulation.wake(key)
+                    return bytes
+                }
+                simulation.wait(for: key, until: first.ready)
+            } else {
+                if hasEnded { return nil }
+                simulation.wait(for: key)
+            }
+        }
+    }
+}
+
+struct LinkFailure: Error {}
+
+/// One end of a simulated connection.
+public final class SimulatedChannel: MigrationChannel, @unchecked Sendable {
+    public let address: String
+    public let isBidirectional = true
+    private let side: String
+    private let network: SimulatedNetwork
+    private let outgoing: Link
+    private let incoming: Link
+    private var isShutDown = false
+
+    init(side: String, network: SimulatedNetwork, outgoing: Link, incoming: Link) {
+        self.side = side
+        address = "sim:\(side)"
+        self.network = network
+        self.outgoing = outgoing
+        self.incoming = incoming
+    }
+
+    private func error(_ operation: String, _ reason: String) -> ChannelError {
+        ChannelError(operation: operation, address: address, reason: reason)
+    }
+
+    public func send(_ vectors: inout MemoryVectors) throws(ChannelError) -> BackPressure {
+        let simulation = network.simulation
+        try network.checkFault(side, "send")
+        simulation.mayYield()
+        var pressure = BackPressure()
+        var refused: Duration?
+        while !vectors.isEmpty {
+            if isShutDown || network.isCut || outgoing.hasFailed || outgoing.hasEnded {
+                throw error("send", "Broken pipe")
+            }
+            let room = outgoing.room
+            guard room > 0 else {
+                if refused == nil { refused = simulation.clock }
+                simulation.wait(for: outgoing.key)
+                continue
+            }
+            let limit = min(
+                room, vectors.byteCount, Int.random(in: 1...network.maximumChunk, using: &simulation.random))
+            let bytes = [UInt8](unsafeUninitializedCapacity: limit) { buffer, count in
+                var piece = 0
+                while count < limit {
+                    let next = vectors.piece(piece)
+                    let length = min(next.count, limit - count)
+                    UnsafeMutableRawBufferPointer(buffer).baseAddress.unsafelyUnwrapped.advanced(by: count)
+                        .copyMemory(from: next.baseAddress.unsafelyUnwrapped, byteCount: length)
+                    count += length
+                    piece += 1
+                }
+            }
+            vectors.removeFirst(bytes.count)
+            if refused != nil { pressure.byteCount += bytes.count }
+            outgoing.put(bytes)
+        }
+        if let refused { pressure.duration = simulation.clock - refused }
+        return pressure
+    }
+
+    public func receive(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError) -> Int {
+        try network.checkFault(side, "receive")
+        return try receiveSome(into: buffer)
+    }
+
+    private func receiveSome(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError) -> Int {
+        network.simulation.mayYield()
+        if isShutDown { throw error("receive", "Shut down") }
+        let bytes: ArraySlice<UInt8>?
+        do { bytes = try incoming.take(buffer.count) } catch { throw self.error("receive", "Connection reset") }
+        if isShutDown { throw error("receive", "Shut down") }
+        guard let bytes else { return 0 }
+        bytes.withUnsafeBytes { buffer.copyMemory(from: $0) }
+        return bytes.count
+    }
+
+    public func receive(all vectors: inout MemoryVectors) throws(ChannelError) {
+        try network.checkFault(side, "receive")
+        while !vectors.isEmpty {
+            let count = try receiveSome(into: vectors.piece(0))
+            if count == 0 { throw error("receive", "The peer has ended") }
+            vectors.removeFirst(count)
+        }
+    }
+
+    public func endSending() throws(ChannelError) {
+        try network.checkFault(side, "end")
+        outgoing.end()
+    }
+
+    public func stopReceiving() { incoming.end() }
+
+    public func shutDown() {
+        if isShutDown { return }
+        isShutDown = true
+        outgoing.end()
+        incoming.end()
+    }
+}
+
+public final class SimulatedConnector: MigrationConnector, @unchecked Sendable {
+    public let address = "sim:destination"
+    public let canOpenMore = true
+    private let network: SimulatedNetwork
+    private var isCancelled = false
+
+    init(network: SimulatedNetwork) { self.network = network }
+
+    public func open() throws(ChannelError) -> any MigrationChannel {
+        try network.checkFault("source", "connect")
+        network.simulation.mayYield()
+        guard !isCancelled, !network.isCut, let listener = network.listening, !listener.isCancelled else {
+            throw ChannelError(operation: "connect", address: address, reason: "Connection refused")
+        }
+        let (near, far) = network.connect()
+        listener.arrived.append(far)
+        network.simulation.wake(listener.key)
+        return near
+    }
+
+    public func cancel() { isCancelled = true }
+}
+
+public final class SimulatedListener: MigrationListener, @unchecked Sendable {
+    public let address = "sim:destination"
+    public let acceptsMore = true
+    private let network: SimulatedNetwork
+    fileprivate var arrived: [SimulatedChannel] = []
+    fileprivate let key = Simulation.Key()
+    fileprivate var isCancelled = false
+
+    init(network: SimulatedNetwork) { self.network = network }
+
+    public func accept() throws(ChannelError) -> any MigrationChannel {
+        try network.checkFault("destination", "accept")
+        network.simulation.mayYield()
+        while arrived.isEmpty {
+            if isCancelled || network.isCut {
+                throw ChannelError(operation: "accept", address: address, reason: "Cancelled")
+            }
+            network.simulation.wait(for: key)
+        }
+        return arrived.removeFirst()
+    }
+
+    public func cancel() {
+        isCancelled = true
+        for channel in arrived { channel.shutDown() }
+        network.simulation.wake(key)
+    }
+}

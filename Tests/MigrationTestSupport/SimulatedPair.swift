@@ -1,0 +1,146 @@
+public import Migration
+
+/// Both sides of a migration in one simulation: what they are, and what becomes of them.
+public final class SimulatedPair: @unchecked Sendable {
+    // Safe: only the thread whose turn it is touches it.
+    public let simulation: Simulation
+    public let source: SimulatedMachine
+    public var destination: SimulatedMachine
+    public var network: SimulatedNetwork
+    public var options = MigrationOptions()
+    public var destinationDialect: StreamDialect?
+    public var policy = MigrationPolicy()
+    public let locks: [SharedLock]
+    private let pageCounts: [Int]
+    private var guest: GuestRight?
+    private var outgoing: OutgoingMigration?
+    private var incoming: IncomingMigration?
+
+    /// What became of one attempt.
+    public struct Attempt: Sendable {
+        public enum Source: Equatable, Sendable {
+            case completed
+            case failed
+            case uncertain
+        }
+        public var source = Source.failed
+        public var sourceError: String?
+        public var destinationHasGuest = false
+        public var destinationError: String?
+        /// Whether memory and devices were equal when the destination began to run, or took over a paused guest.
+        public var isEqual = false
+        public var statistics = MigrationStatistics()
+    }
+
+    public init(seed: UInt64, pageCounts: [Int] = [60, 3], diskCount: Int = 1) throws {
+        simulation = Simulation(seed: seed)
+        self.pageCounts = pageCounts
+        locks = (0..<diskCount).map { _ in SharedLock(owner: "source") }
+        source = try SimulatedMachine(name: "source", simulation: simulation, pageCounts: pageCounts)
+        destination = try SimulatedMachine(name: "destination", simulation: simulation, pageCounts: pageCounts)
+        network = SimulatedNetwork(simulation: simulation)
+        source.disks = disks("source")
+        destination.disks = disks("destination")
+        var rule = DowntimeLimitRule()
+        rule.limit = .milliseconds(20)
+        rule.passLimit = 6
+        policy.ending = .downtimeLimit(rule)
+        guest = source.boot()
+    }
+
+    private func disks(_ side: String) -> [any MigratableDisk] {
+        locks.enumerated().map { SimulatedDisk(name: "disk\($0.offset)", side: side, lock: $0.element) }
+    }
+
+    /// A fresh destination and an intact network, for another attempt.
+    public func renewDestination() throws {
+        destination = try SimulatedMachine(name: "destination", simulation: simulation, pageCounts: pageCounts)
+        destination.disks = disks("destination")
+        let old = network
+        network = SimulatedNetwork(simulation: simulation)
+        network.latency = old.latency
+        network.bytesPerSecond = old.bytesPerSecond
+        network.bufferByteCount = old.bufferByteCount
+        network.maximumChunk = old.maximumChunk
+    }
+
+    public func cancelSource() { outgoing?.cancel() }
+    public func cancelDestination() { incoming?.cancel() }
+
+    /// Lets the guest migrate once.
+    ///
+    /// - Precondition: the source has the guest.
+    public func migrate() -> Attempt {
+        guard let guest = guest.take() else { preconditionFailure("seed \(simulation.seed): the source has no guest") }
+        let box = Box(guest)
+        let attempt = Box2(Attempt())
+        destination.onResume = { [self] in attempt.value.isEqual = source.checksum == destination.checksum }
+        let outgoing = OutgoingMigration(
+            machine: source, connector: network.makeConnector(), options: options, policy: policy, runtime: simulation)
+        let incoming = IncomingMigration(
+            machine: destination, listener: network.makeListener(),
+            dialect: destinationDialect ?? options.dialect, runtime: simulation)
+        self.outgoing = outgoing
+        self.incoming = incoming
+        let destinationThread = simulation.startThread("destination") { [self] in
+            runDestination(incoming, attempt)
+        }
+        let sourceThread = simulation.startThread("source") { [self] in runSource(outgoing, box, attempt) }
+        sourceThread.join()
+        // Whatever the source came to, the destination of a dead connection ends by itself; one that is still waiting
+        // for a connection is told to stop, as its manager would.
+        if attempt.value.source != .completed { incoming.cancel() }
+        destinationThread.join()
+        attempt.value.statistics = outgoing.statistics
+        return attempt.value
+    }
+
+    private func runSource(_ outgoing: OutgoingMigration, _ box: Box, _ attempt: Box2<Attempt>) {
+        guard let guest = box.right.take() else { return }
+        switch outgoing.run(guest) {
+        case .completed: attempt.value.source = .completed
+        case .failed(let error, let right):
+            attempt.value.source = .failed
+            attempt.value.sourceError = "\(error)"
+            self.guest = consume right
+        case .uncertain(let error, let paused):
+            attempt.value.source = .uncertain
+            attempt.value.sourceError = "\(error)"
+            self.guest = .paused(paused)
+        }
+    }
+
+    private func runDestination(_ incoming: IncomingMigration, _ attempt: Box2<Attempt>) {
+        let outcome = incoming.run(PausedGuest())
+        switch consume outcome {
+        case .completed(.running):
+            attempt.value.destinationHasGuest = true
+        case .completed(.paused):
+            attempt.value.destinationHasGuest = true
+            attempt.value.isEqual = source.checksum == destination.checksum
+        case .failed(let error, _): attempt.value.destinationError = "\(error)"
+        }
+    }
+
+    /// What a person does with a source that does not know: look at the destination, and go on here if it has nothing.
+    public func continueSourceAfterLook() {
+        guard let right = guest.take() else { return }
+        switch consume right {
+        case .running(let running): guest = .running(running)
+        case .paused(let paused): guest = source.resume(paused).takeRight()
+        }
+    }
+}
+
+/// A run right on its way to a thread.
+// Safe: handed over by one thread to another that starts afterwards.
+private final class Box: @unchecked Sendable {
+    var right: GuestRight?
+    init(_ right: consuming GuestRight) { self.right = consume right }
+}
+
+// Safe: only the thread whose turn it is touches it.
+private final class Box2<Value>: @unchecked Sendable {
+    var value: Value
+    init(_ value: Value) { self.value = value }
+}

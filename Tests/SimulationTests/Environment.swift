@@ -1,0 +1,4 @@
+import Glibc
+
+/// An environment variable, nil if it is not set.
+func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
