@@ -78,10 +78,13 @@ let package = Package(
 
         // QMP over sockets: to any monitor, and the server of this one.
         .target(name: "QMPClient", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
-        .target(name: "Monitor", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
+        .target(name: "Monitor", dependencies: ["Transports", "QMP", "LinuxSystem"], swiftSettings: settings),
 
         .executableTarget(
-            name: "apus", dependencies: ["StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser],
+            name: "apus",
+            dependencies: [
+                "QMPClient", "QMP", "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser,
+            ],
             swiftSettings: settings),
 
         // Guests for tests, on whatever ground is there. Not a part of any product.
@@ -114,7 +117,7 @@ let package = Package(
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
         .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),
         .testTarget(
-            name: "MonitorTests", dependencies: ["Monitor", "QMPClient", "QMP", "LinuxSystem"],
+            name: "MonitorTests", dependencies: ["Monitor", "QMPClient", "QMP", "Transports", "LinuxSystem"],
             swiftSettings: settings),
         .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
 

@@ -87,7 +87,7 @@ extension ListeningSocket {
         } catch {
             if error.number == EADDRINUSE { throw error }
         }
-        _ = try check(clinux_remove_unix_socket(path), "unlink", path)
+        _ = try check(clinux_remove_socket(path), "unlink", path)
         try self.init(on: .unix(path: path))
     }
 
@@ -104,10 +104,5 @@ extension ListeningSocket {
     /// Makes `accept` fail when no connection waits.
     public func setNotWaiting() throws(SystemError) {
         _ = try check(clinux_set_nonblocking(descriptor.number, 1), "fcntl", address.description)
-    }
-
-    /// Removes the path of a UNIX address from the file system.
-    public func removePath() {
-        if case .unix(let path) = address { _ = clinux_remove_unix_socket(path) }
     }
 }

@@ -1,6 +1,7 @@
 import Monitor
 import QMP
 import Testing
+import Transports
 
 @Suite("Migration commands") struct MigrationCommandTests {
     private let machine = TestMachine()
@@ -31,7 +32,7 @@ import Testing
         #expect(try await run("migrate", ["uri": "unix:/x", "detach": true]) == .nothing)
         let address: QMPValue = ["transport": "socket", "type": "inet", "host": "h", "port": "1", "to": 9]
         _ = try await run("migrate", ["channels": [["channel-type": "main", "addr": address]]])
-        let tcp = MigrationAddress.tcp(host: "h", port: 1, lastPort: 9, ipv4: nil, ipv6: nil)
+        let tcp = MigrationAddress.tcp(host: "h", port: 1, lastPort: 9, family: .any)
         #expect(
             migration.calls == [
                 "migrate \(MigrationAddress.unix(path: "/x")) resumes=false", "migrate \(tcp) resumes=false",
@@ -92,6 +93,46 @@ import Testing
         await #expect(throws: QMPError("Migration not in expected state: active")) {
             try await run("migrate-continue", ["state": "pre-switchover"])
         }
+    }
+
+    @Test(
+        arguments: [
+            (["transport": "exec", "args": ["a", "b"]], .exec(["a", "b"])),
+            (["transport": "file", "filename": "/x", "offset": 5], .file(path: "/x", offset: 5)),
+            (["transport": "socket", "type": "fd", "str": "7"], .descriptor("7")),
+            (["transport": "socket", "type": "unix", "path": "/y"], .unix(path: "/y")),
+            (
+                ["transport": "socket", "type": "inet", "host": "::", "port": "0", "ipv6": true],
+                .tcp(host: "::", port: 0, lastPort: 0, family: .ipv6)
+            ),
+        ] as [(QMPValue, MigrationAddress)])
+    func `read channels`(value: QMPValue, address: MigrationAddress) async throws {
+        _ = try await run("migrate", ["channels": [["channel-type": "main", "addr": value]]])
+        #expect(migration.calls == ["migrate \(address) resumes=false"])
+    }
+
+    @Test(
+        arguments: [
+            ([:], "Parameter 'uri' is missing"), (["channels": []], "Channel list must have one entry, not 0"),
+            (["channels": [["channel-type": "main"]]], "Parameter 'channels[0].addr' is missing"),
+            (
+                ["channels": [["channel-type": "main", "addr": ["transport": "socket"]]]],
+                "Parameter 'channels[0].addr.type' is missing"
+            ),
+            (
+                ["channels": [["channel-type": "main", "addr": ["transport": "exec", "args": [], "x": 1]]]],
+                "Parameter 'channels[0].addr.x' is unexpected"
+            ),
+            (
+                ["channels": [], "uri": "fd:1"],
+                "'uri' and 'channels' arguments are mutually exclusive; exactly one of the two should be present"
+            ),
+            (["uri": "foo"], "Parameter 'uri' expects a valid migration protocol"),
+            (["uri": "tcp:x"], "'tcp:x' lacks a port: tcp:HOST:PORT."),
+            (["uri": "rdma:h:1"], "'rdma:h:1': rdma: is not built in."),
+        ] as [(QMPObject, String)])
+    func `say what is wrong with an address`(object: QMPObject, reason: String) async {
+        await #expect(throws: QMPError(reason)) { try await run("migrate", object) }
     }
 
     @Test func `list every command that is there`() async throws {

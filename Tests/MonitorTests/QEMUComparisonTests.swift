@@ -142,8 +142,8 @@ extension QEMUComparisonTests {
         #"{"execute":"migrate-continue","arguments":{"state":"foo"}}"#, #"{"execute":"migrate-start-postcopy"}"#,
         #"{"execute":"migrate-pause"}"#, #"{"execute":"migrate-recover","arguments":{"uri":"tcp:0:0"}}"#,
         #"{"execute":"migrate","arguments":{"uri":"tcp:0:1","resume":true}}"#, #"{"execute":"query-target"}"#,
-        // A migration that could not start leaves the state "failed" in QEMU, so these come last.
-        #"{"execute":"migrate","arguments":{"uri":"foo"}}"#, #"{"execute":"migrate","arguments":{"uri":"tcp:x"}}"#,
+        // A migration that could not start leaves the state "failed" in QEMU, so it comes last.
+        #"{"execute":"migrate","arguments":{"uri":"foo"}}"#,
     ]
 
     private static let jsonTexts = [

@@ -1,6 +1,7 @@
 import Monitor
 import QMP
 import Synchronization
+import Transports
 
 /// A machine that remembers what was asked of it, and fails what it is told to.
 final class TestMachine: MachineControl {
