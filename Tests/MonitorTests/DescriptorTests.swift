@@ -37,8 +37,9 @@ private func areConnected(_ reading: borrowing OwnedDescriptor, _ writing: borro
         // While the first command waits nothing is read, so what follows is there at once.
         try await client.send(#"{"execute":"test-wait","id":0}"#)
         try await client.send(#"{"execute":"getfd","arguments":{"fdname":"a"},"id":1}"#)
-        try await client.send(#"{"execute":"getfd","arguments":{"fdname":"b"},"id":2}"#, passing: [pipe.writing.number])
-        try await client.send(#"{"execute":"getfd","arguments":{"fdname":"c"},"id":3}"#)
+        let two =
+            #"{"execute":"getfd","arguments":{"fdname":"b"},"id":2}{"execute":"getfd","arguments":{"fdname":"c"},"id":3}"#
+        try await client.send(two, passing: [pipe.writing.number])
         while !monitor.machine.release() { await Task.yield() }
         let replies = try await client.lines(4)
         #expect(replies[0]?["id"] == 0)
