@@ -90,8 +90,8 @@ let package = Package(
         .executableTarget(
             name: "apus",
             dependencies: [
-                "Monitor", "Machine", "BuiltInGuest", "Devices", "QMP", "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem",
-                argumentParser,
+                "Monitor", "Machine", "BuiltInGuest", "Devices", "QMPClient", "QMP", "StreamTools", "MigrationStream",
+                "HostCheck", "LinuxSystem", argumentParser,
             ],
             swiftSettings: settings),
 
@@ -127,7 +127,7 @@ let package = Package(
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
         .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),
         .testTarget(
-            name: "MonitorTests", dependencies: ["Monitor", "QMPClient", "QMP", "LinuxSystem"],
+            name: "MonitorTests", dependencies: ["Monitor", "QMPClient", "QMP", "Transports", "LinuxSystem"],
             swiftSettings: settings),
         .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
         .testTarget(

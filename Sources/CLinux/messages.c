@@ -2,12 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stddef.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
-#include <unistd.h>
 
 ssize_t clinux_peek_messages(int fd, void *bytes, size_t count, int *has_descriptors) {
   struct iovec vector = {.iov_base = bytes, .iov_len = count};
@@ -19,6 +14,8 @@ ssize_t clinux_peek_messages(int fd, void *bytes, size_t count, int *has_descrip
   *has_descriptors = (message.msg_flags & MSG_CTRUNC) != 0;
   return result;
 }
+
+int clinux_is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 
 void clinux_wall_clock(int64_t *seconds, int64_t *nanoseconds) {
   struct timespec now;

@@ -10,6 +10,9 @@
 // with one of these bytes, or will come with a byte behind them.
 ssize_t clinux_peek_messages(int fd, void *bytes, size_t count, int *has_descriptors);
 
+// Whether the number is a descriptor of this process.
+int clinux_is_open(int fd);
+
 void clinux_wall_clock(int64_t *seconds, int64_t *nanoseconds);
 
 #endif
