@@ -141,10 +141,13 @@ let package = Package(
         .testTarget(
             name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
-            name: "DevicesTests", dependencies: ["Devices", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
+            name: "DevicesTests", dependencies: ["Devices", "MigrationStream", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "MachineTests",
-            dependencies: ["Machine", "KVM", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
+            dependencies: [
+                "Machine", "KVM", "Devices", "MigrationStream", "GuestMemory", "BuiltInGuest", "GuestSupport",
+                "LinuxSystem", "CLinux",
+            ],
             swiftSettings: settings),
     ]
 )
