@@ -50,12 +50,6 @@ let package = Package(
             name: "Devices", dependencies: ["MigrationStream", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
 
-        // KVM, memory and devices put together; the only place that sees all three.
-        .target(
-            name: "Machine",
-            dependencies: ["KVM", "Devices", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
-            swiftSettings: settings),
-
         // A guest without kernel and firmware, as data: its image, its parameters, its lines.
         .target(name: "CBuiltInGuest", exclude: ["Parts"]),
         .target(name: "BuiltInGuest", dependencies: ["CBuiltInGuest"], swiftSettings: settings),
@@ -68,6 +62,14 @@ let package = Package(
             name: "Migration", dependencies: ["MigrationStream", "PageCompression", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
 
+        // KVM, memory and devices put together; the only place that sees all three.
+        .target(
+            name: "Machine",
+            dependencies: [
+                "KVM", "Devices", "Migration", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux",
+            ],
+            swiftSettings: settings),
+
         // Channels: tcp unix fd exec file.
         .target(name: "Transports", dependencies: ["Migration", "LinuxSystem"], swiftSettings: settings),
 
@@ -78,12 +80,18 @@ let package = Package(
 
         // QMP over sockets: to any monitor, and the server of this one.
         .target(name: "QMPClient", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
-        .target(name: "Monitor", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
+        .target(
+            name: "Monitor",
+            dependencies: [
+                "QMP", "Machine", "Devices", "Migration", "Transports", "MigrationStream", "LinuxSystem",
+            ],
+            swiftSettings: settings),
 
         .executableTarget(
             name: "apus",
             dependencies: [
-                "StreamTools", "MigrationStream", "HostCheck", "BuiltInGuest", "LinuxSystem", argumentParser,
+                "Monitor", "Machine", "BuiltInGuest", "Devices", "QMPClient", "QMP", "StreamTools", "MigrationStream",
+                "HostCheck", "LinuxSystem", argumentParser,
             ],
             swiftSettings: settings),
 
@@ -99,6 +107,8 @@ let package = Package(
         .testTarget(
             name: "KVMTests", dependencies: ["KVM", "GuestSupport", "BuiltInGuest", "LinuxSystem", "CLinux"],
             swiftSettings: settings),
+        // Runs Scripts/lab-selftest, which needs nothing of this package.
+        .testTarget(name: "LabTests", swiftSettings: settings),
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "MigrationTests",
@@ -117,9 +127,14 @@ let package = Package(
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
         .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),
         .testTarget(
-            name: "MonitorTests", dependencies: ["Monitor", "QMPClient", "QMP", "LinuxSystem"],
+            name: "MonitorTests", dependencies: ["Monitor", "QMPClient", "QMP", "Transports", "LinuxSystem"],
             swiftSettings: settings),
         .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
+        .testTarget(
+            name: "StreamToolsTests", dependencies: ["StreamTools", "MigrationStream", "PageCompression", "LinuxSystem"],
+            swiftSettings: settings),
+
+        .testTarget(name: "CommandTests", dependencies: ["apus"], swiftSettings: settings),
 
         // With real QEMUs: each test starts machines of its own, so they run one after the other.
         .testTarget(name: "PeerTests", dependencies: ["apus", "LinuxSystem"], swiftSettings: settings),

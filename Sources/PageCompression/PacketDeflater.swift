@@ -10,21 +10,19 @@
 ///
 /// See QEMU migration/multifd-zlib.c, multifd-zstd.c.
 public struct PacketDeflater: ~Copyable, Sendable {
-    private var stream: Stream
+    // One of them is there. Classes, and no enum of noncopyable values: the optimizer of Swift 6.3 refers to private
+    // metadata of such an enum from other modules, which does not link.
+    private let zlib: ZlibDeflateStream?
+    private let zstd: ZstdCompressStream?
     private var pagesLeft = 0
-
-    private enum Stream: ~Copyable, Sendable {
-        case zlib(ZlibDeflateStream)
-        case zstd(ZstdCompressStream)
-    }
 
     /// Starts the stream of a channel.
     ///
     /// - Parameter level: 0...9 for zlib, 0...20 for zstd; QEMU's default is 1 for both.
     public init(_ method: PageCompressionMethod, level: Int = 1) throws(CompressionError) {
         switch method {
-        case .zlib: stream = .zlib(try ZlibDeflateStream(level: level))
-        case .zstd: stream = .zstd(try ZstdCompressStream(level: level))
+        case .zlib: (zlib, zstd) = (try ZlibDeflateStream(level: level), nil)
+        case .zstd: (zlib, zstd) = (nil, try ZstdCompressStream(level: level))
         }
     }
 
@@ -54,9 +52,7 @@ public struct PacketDeflater: ~Copyable, Sendable {
     ) throws(CompressionError) {
         precondition(pagesLeft > 0, "a page beyond the packet's page count")
         pagesLeft -= 1
-        switch stream {
-        case .zlib(let zlib): try zlib.compress(page, flush: pagesLeft == 0, to: &output, at: &position)
-        case .zstd(let zstd): try zstd.compress(page, flush: pagesLeft == 0, to: &output, at: &position)
-        }
+        try zlib?.compress(page, flush: pagesLeft == 0, to: &output, at: &position)
+        try zstd?.compress(page, flush: pagesLeft == 0, to: &output, at: &position)
     }
 }

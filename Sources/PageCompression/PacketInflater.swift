@@ -7,19 +7,16 @@
 ///     try inflater.inflate(data, into: &page)                // once per page, straight into its place
 ///     try inflater.finish(data)                              // all data is used, no page is left
 public struct PacketInflater: ~Copyable, Sendable {
-    private var stream: Stream
+    // One of them is there; see PacketDeflater.
+    private let zlib: ZlibInflateStream?
+    private let zstd: ZstdDecompressStream?
     private var position = 0
-
-    private enum Stream: ~Copyable, Sendable {
-        case zlib(ZlibInflateStream)
-        case zstd(ZstdDecompressStream)
-    }
 
     /// Starts the stream of a channel.
     public init(_ method: PageCompressionMethod) throws(CompressionError) {
         switch method {
-        case .zlib: stream = .zlib(try ZlibInflateStream())
-        case .zstd: stream = .zstd(try ZstdDecompressStream())
+        case .zlib: (zlib, zstd) = (try ZlibInflateStream(), nil)
+        case .zstd: (zlib, zstd) = (nil, try ZstdDecompressStream())
         }
     }
 
@@ -31,18 +28,14 @@ public struct PacketInflater: ~Copyable, Sendable {
     /// - Throws: `CompressionError` if the data ends before, or is damaged.
     public mutating func inflate(_ data: RawSpan, into page: inout MutableRawSpan) throws(CompressionError) {
         let length = page.byteCount
-        switch stream {
-        case .zlib(let zlib): position += try zlib.inflate(data, from: position, into: &page, length: length)
-        case .zstd(let zstd): position += try zstd.inflate(data, from: position, into: &page, length: length)
-        }
+        if let zlib { position += try zlib.inflate(data, from: position, into: &page, length: length) }
+        if let zstd { position += try zstd.inflate(data, from: position, into: &page, length: length) }
     }
 
     /// Ends the packet: takes the flush that ends its data, and refuses anything else.
     public mutating func finish(_ data: RawSpan) throws(CompressionError) {
-        switch stream {
-        case .zlib(let zlib): try zlib.finish(data, from: position)
-        case .zstd(let zstd): try zstd.finish(data, from: position)
-        }
+        try zlib?.finish(data, from: position)
+        try zstd?.finish(data, from: position)
     }
 
     /// Reads a whole packet: `pages` is filled, and `data` used up.

@@ -1,18 +1,19 @@
 internal import CZlib
 
 /// A deflate stream that flushes but never ends.
-struct ZlibDeflateStream: ~Copyable, @unchecked Sendable {
+final class ZlibDeflateStream: @unchecked Sendable {
     // Safe: owned by this value alone and freed in deinit; zlib remembers the address, so it never moves.
     private let state: UnsafeMutablePointer<z_stream>
 
     init(level: Int) throws(CompressionError) {
-        state = .allocate(capacity: 1)
+        let state = UnsafeMutablePointer<z_stream>.allocate(capacity: 1)
         state.initialize(to: z_stream())
         let code = deflateInit_(state, Int32(level), ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
         guard code == Z_OK else {
             state.deallocate()
             throw .failed(.zlib, reason: zlibReason(code, nil))
         }
+        self.state = state
     }
 
     deinit {
@@ -50,18 +51,19 @@ struct ZlibDeflateStream: ~Copyable, @unchecked Sendable {
 }
 
 /// An inflate stream that is fed packet by packet.
-struct ZlibInflateStream: ~Copyable, @unchecked Sendable {
+final class ZlibInflateStream: @unchecked Sendable {
     // Safe: owned by this value alone and freed in deinit; zlib remembers the address, so it never moves.
     private let state: UnsafeMutablePointer<z_stream>
 
     init() throws(CompressionError) {
-        state = .allocate(capacity: 1)
+        let state = UnsafeMutablePointer<z_stream>.allocate(capacity: 1)
         state.initialize(to: z_stream())
         let code = inflateInit_(state, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
         guard code == Z_OK else {
             state.deallocate()
             throw .failed(.zlib, reason: zlibReason(code, nil))
         }
+        self.state = state
     }
 
     deinit {

@@ -1,7 +1,7 @@
 internal import CZstd
 
 /// A zstd frame that flushes but never ends.
-struct ZstdCompressStream: ~Copyable, @unchecked Sendable {
+final class ZstdCompressStream: @unchecked Sendable {
     // Safe: owned by this value alone and freed in deinit.
     private let context: OpaquePointer
 
@@ -45,7 +45,7 @@ struct ZstdCompressStream: ~Copyable, @unchecked Sendable {
 }
 
 /// A zstd frame that is read packet by packet.
-struct ZstdDecompressStream: ~Copyable, @unchecked Sendable {
+final class ZstdDecompressStream: @unchecked Sendable {
     // Safe: owned by this value alone and freed in deinit.
     private let context: OpaquePointer
 

@@ -110,6 +110,37 @@ struct RelayPeerTests {
         }
     }
 
+    @Test func `a post-copy that was cut is recovered through another relay`() throws {
+        try Workbench.use { bench in
+            let way = Way(
+                testDescription: "recovery", capabilities: ["postcopy-ram"],
+                parameters: ["max-postcopy-bandwidth": 4_000_000, "max-bandwidth": 4_000_000])
+            let (source, destination) = try startPair(bench, way)
+            try source.serial.wait(forLine: "count 20", within: .seconds(120))
+            try source.qmp.execute("stop")
+            let relay = try bench.startRelay(to: destination)
+            try source.migrate(to: relay.address)
+            try source.qmp.waitForMigration(["active"], within: .seconds(60))
+            try source.qmp.execute("migrate-start-postcopy")
+            for machine in [source, destination] {
+                try machine.qmp.waitForMigration(["postcopy-active"], within: .seconds(60))
+            }
+            relay.kill()
+            for machine in [source, destination] {
+                try machine.qmp.waitForMigration(["postcopy-paused"], within: .seconds(60))
+            }
+            try source.setParameters(["max-postcopy-bandwidth": 0])
+            let recovery = try bench.startRecoveryRelay(to: destination)
+            try source.qmp.execute("migrate", ["uri": .string(recovery.address), "resume": true])
+            try source.qmp.waitForMigration(["completed"], within: .seconds(120))
+            let report = try recovery.waitForReport()
+            #expect(report.contains("connection 0 recovery:"), "\(report)")
+            #expect(!report.contains("encoded differently"), "\(report)")
+            try expectRecordsRoundTrip(bench, in: "recovery-records")
+            try expectCountingGoesOn(from: source, to: destination)
+        }
+    }
+
     private func startPair(_ bench: Workbench, _ way: Way) throws -> (source: QEMU, destination: QEMU) {
         let guest = try CountingGuest.prepared.get()
         let source = try bench.start("source", guest.arguments)
@@ -122,11 +153,11 @@ struct RelayPeerTests {
     }
 
     /// Every channel that the relay recorded comes out of `apus stream rewrite` as it went in.
-    private func expectRecordsRoundTrip(_ bench: Workbench) throws {
-        let files = try FileManager.default.contentsOfDirectory(atPath: bench.path("records")).sorted()
+    private func expectRecordsRoundTrip(_ bench: Workbench, in records: String = "records") throws {
+        let files = try FileManager.default.contentsOfDirectory(atPath: bench.path(records)).sorted()
         #expect(files.contains("ch0.c2s"))
         for file in files {
-            let path = bench.path("records/\(file)")
+            let path = bench.path("\(records)/\(file)")
             let recorded = try Data(contentsOf: URL(fileURLWithPath: path))
             if recorded.isEmpty { continue }
             let process = try bench.run(

@@ -1,9 +1,9 @@
 extension StreamDecoder {
     /// Begins the block list whose total size `header` holds.
     mutating func beginBlockList(
-        _ header: RAMPageHeader, section: SectionHeader, recordOffset: Int
+        _ header: RAMPageHeader, recordOffset: Int
     ) throws(StreamError) -> StreamElement {
-        guard blocks.count == 0, section.kind == .start || section.kind == .full else {
+        guard state == .ram, blocks.count == 0, section.kind == .start || section.kind == .full else {
             throw .misplaced(item: "block list", offset: recordOffset)
         }
         guard header.address <= UInt64(limits.maximumBlockByteCount) else {
@@ -12,15 +12,15 @@ extension StreamDecoder {
                 found: header.address)
         }
         let total = Int(header.address)
-        state = total > 0 ? .blockList(section, remaining: total) : .ram(section)
+        unlistedByteCount = total
+        state = total > 0 ? .blockList : .ram
         return .ramBlockList(totalByteCount: total)
     }
 
-    /// Decodes one block of the list; `remaining` is what the blocks from here on add up to.
+    /// Decodes one block of the list.
     @_lifetime(reader: copy reader)
-    mutating func decodeBlock(
-        _ reader: inout StreamReader, section: SectionHeader, remaining: Int
-    ) throws(StreamError) -> StreamElement {
+    mutating func decodeBlock(_ reader: inout StreamReader) throws(StreamError) -> StreamElement {
+        let remaining = unlistedByteCount
         let start = reader.offset
         let name = try reader.readName("RAM block's name")
         guard blocks.count < limits.maximumBlockCount else {
@@ -44,19 +44,10 @@ extension StreamDecoder {
             block.hostPageByteCount = try reader.readUInt64("page size of \(name)")
         }
         if hasGuestAddresses { block.guestAddress = try reader.readUInt64("address of \(name)") }
-        let next: State = isLast ? .ram(section) : .blockList(section, remaining: remaining - Int(size))
-        if hasMappedRAM {
-            let layout = try decodeMapping(&reader, usedByteCount: Int(size))
-            block.mapping = layout
-            let id = blocks.append(block)
-            guard layout.isPresent else {
-                state = next
-                return .ramBlock(id)
-            }
-            state = .mapped(section, block: id, offset: reader.offset, remaining: remaining - Int(size))
-            return .ramBlock(id)
-        }
-        state = next
+        if hasMappedRAM { block.mapping = try decodeMapping(&reader, usedByteCount: Int(size)) }
+        unlistedByteCount = remaining - Int(size)
+        mappedOffset = reader.offset
+        state = block.mapping?.isPresent == true ? .mapped : isLast ? .ram : .blockList
         return .ramBlock(blocks.append(block))
     }
 
@@ -106,12 +97,9 @@ extension StreamDecoder {
     }
 
     /// Hands out as much of the region behind a mapped-ram header as is there; at least one byte is.
-    ///
-    /// `start` is the absolute offset of the region's first byte, and `remaining` the size of the blocks behind it.
     @_lifetime(reader: copy reader)
-    mutating func decodeMappedPiece(
-        _ reader: inout StreamReader, section: SectionHeader, block: RAMBlockID, offset start: Int, remaining: Int
-    ) -> StreamElement {
+    mutating func decodeMappedPiece(_ reader: inout StreamReader) -> StreamElement {
+        let block = RAMBlockID(blocks.count - 1)
         let description = blocks[block]
         guard let layout = description.mapping, let usedByteCount = description.usedByteCount else {
             preconditionFailure("block \(description.name) is not mapped")
@@ -119,7 +107,7 @@ extension StreamDecoder {
         let bitmapByteCount = layout.bitmapByteCount(usedByteCount: usedByteCount)
         let pagesStart = layout.pagesOffset - layout.bitmapOffset
         let end = pagesStart + usedByteCount
-        let position = reader.offset - start
+        let position = reader.offset - mappedOffset
         let part: MappedRAMPiece.Part
         let partRange: Range<Int>
         if position < bitmapByteCount {
@@ -133,7 +121,7 @@ extension StreamDecoder {
         let bytes = reader.position..<(reader.position + count)
         reader.skip(count)
         if position + count == end {
-            state = remaining > 0 ? .blockList(section, remaining: remaining) : .ram(section)
+            state = unlistedByteCount > 0 ? .blockList : .ram
         }
         return .mappedRAM(
             MappedRAMPiece(block: block, part: part, partOffset: position - partRange.lowerBound, bytes: bytes))

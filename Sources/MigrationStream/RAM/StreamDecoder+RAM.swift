@@ -1,12 +1,10 @@
 extension StreamDecoder {
-    /// Decodes a RAM record, or as many page records as make a run. `section` is nil on a preempt channel.
+    /// Decodes a RAM record, or as many page records as make a run.
     @_lifetime(reader: copy reader)
-    mutating func decodeRAMRecord(
-        _ reader: inout StreamReader, section: SectionHeader?
-    ) throws(StreamError) -> StreamElement {
+    mutating func decodeRAMRecord(_ reader: inout StreamReader) throws(StreamError) -> StreamElement {
         let recordOffset = reader.offset
         let header = RAMPageHeader(word: try reader.readUInt64("a RAM record"))
-        guard let kind = header.kind, section != nil || kind != .blockList else {
+        guard let kind = header.kind, state == .ram || kind != .blockList else {
             throw .unknownRAMFlags(offset: recordOffset, found: header.flags.rawValue)
         }
         switch kind {
@@ -15,15 +13,10 @@ extension StreamDecoder {
         case .xbzrle, .compressed:
             return try decodeEncodedPage(&reader, header: header, kind: kind)
         case .blockList:
-            guard let section else { throw .misplaced(item: "block list", offset: recordOffset) }
-            return try beginBlockList(header, section: section, recordOffset: recordOffset)
+            return try beginBlockList(header, recordOffset: recordOffset)
         case .endOfSection:
             try checkEmptyAddress(header, recordOffset: recordOffset)
-            if let section {
-                state = .footer(id: section.id, name: section.name)
-            } else {
-                state = .finished
-            }
+            state = state == .ram ? .footer : .finished
             return .ramEndOfSection
         case .hook:
             try checkEmptyAddress(header, recordOffset: recordOffset)
@@ -44,61 +37,78 @@ extension StreamDecoder {
 
     /// Reads the block's name if there is one, and checks that `header`'s page lies inside of the block.
     ///
-    /// Changes nothing: the record may turn out to be cut short. Nil for a block that a channel without a block list
-    /// names for the first time; the name is then `name`.
+    /// Changes nothing: the record may turn out to be cut short.
     @_lifetime(reader: copy reader)
     private func decodeBlock(
         of header: RAMPageHeader, _ reader: inout StreamReader
-    ) throws(StreamError) -> (id: RAMBlockID?, name: Range<Int>) {
+    ) throws(StreamError) -> NamedBlock {
         let recordOffset = reader.offset - RAMPageHeader.byteCount
         guard header.address & UInt64(pageByteCount - 1) == 0 else {
             throw .misalignedPage(
                 offset: recordOffset, pageOffset: header.address, pageByteCount: pageByteCount)
         }
-        var id = currentBlock
-        var name = reader.position..<reader.position
+        let block: NamedBlock
         if header.continuesBlock {
-            guard id != nil else { throw .noCurrentBlock(offset: recordOffset) }
+            guard let currentBlock else { throw .noCurrentBlock(offset: recordOffset) }
+            block = NamedBlock(id: currentBlock, name: 0..<0, byteCount: currentBlockByteCount)
         } else {
-            let nameOffset = reader.offset
-            let length = Int(try reader.readUInt8("a RAM block's name"))
-            name = try reader.readRange(length, "a RAM block's name")
-            try reader.bytes.checkName(name, field: "RAM block's name", baseOffset: reader.baseOffset)
-            id = blocks.id(ofName: name, in: reader.bytes, likely: currentBlock)
-            guard id != nil || learnsBlocks else {
-                throw .unknownBlock(String(decoding: reader.bytes.copy(name), as: UTF8.self), offset: nameOffset)
-            }
-            guard id != nil || blocks.count < limits.maximumBlockCount else {
-                throw .limitExceeded(
-                    field: "number of RAM blocks", offset: nameOffset, limit: limits.maximumBlockCount,
-                    found: UInt64(blocks.count + 1))
-            }
+            block = try decodeName(&reader)
         }
-        let end = try endOfBlock(id)
-        guard header.address < UInt64(end), end - Int(header.address) >= pageByteCount else {
+        guard header.address < UInt64(block.byteCount), block.byteCount - Int(header.address) >= pageByteCount else {
             throw .pageOutsideBlock(
-                id.map { blocks[$0].name } ?? String(decoding: reader.bytes.copy(name), as: UTF8.self),
-                offset: recordOffset, pageOffset: header.address, usedByteCount: end)
+                block.id.map { blocks[$0].name } ?? String(decoding: reader.bytes.copy(block.name), as: UTF8.self),
+                offset: recordOffset, pageOffset: header.address, usedByteCount: block.byteCount)
         }
-        return (id, name)
+        return block
+    }
+
+    /// The block that a record is for.
+    private struct NamedBlock {
+        /// Nil for a block that a channel without a block list names for the first time.
+        var id: RAMBlockID?
+        /// The bytes of its name, if the record has one.
+        var name: Range<Int>
+        /// The bytes that the block can have.
+        var byteCount: Int
+    }
+
+    @_lifetime(reader: copy reader)
+    private func decodeName(_ reader: inout StreamReader) throws(StreamError) -> NamedBlock {
+        let nameOffset = reader.offset
+        let length = Int(try reader.readUInt8("a RAM block's name"))
+        let name = try reader.readRange(length, "a RAM block's name")
+        if let id = blocks.id(ofName: name, in: reader.bytes, likely: currentBlock) {
+            let byteCount = blocks[id].usedByteCount ?? limits.maximumBlockByteCount
+            return NamedBlock(id: id, name: name, byteCount: byteCount)
+        }
+        try reader.bytes.checkName(name, field: "RAM block's name", baseOffset: reader.baseOffset)
+        guard learnsBlocks else {
+            throw .unknownBlock(String(decoding: reader.bytes.copy(name), as: UTF8.self), offset: nameOffset)
+        }
+        guard blocks.count < limits.maximumBlockCount else {
+            throw .limitExceeded(
+                field: "number of RAM blocks", offset: nameOffset, limit: limits.maximumBlockCount,
+                found: UInt64(blocks.count + 1))
+        }
+        return NamedBlock(id: nil, name: name, byteCount: limits.maximumBlockByteCount)
     }
 
     /// Whether page records may name blocks that no list announced.
     private var learnsBlocks: Bool { options.kind == .recovery || options.kind == .preempt }
 
-    private func endOfBlock(_ id: RAMBlockID?) throws(StreamError) -> Int {
-        guard let id, let usedByteCount = blocks[id].usedByteCount else { return limits.maximumBlockByteCount }
-        return usedByteCount
-    }
-
     /// Makes the block of a record the current one, now that the whole record is there.
-    private mutating func enterBlock(_ id: RAMBlockID?, name: Range<Int>, in bytes: RawSpan) -> RAMBlockID {
-        let block =
-            id
-            ?? blocks.append(
-                RAMBlockDescription(name: String(decoding: bytes.copy(name), as: UTF8.self), usedByteCount: nil))
-        currentBlock = block
-        return block
+    @inline(__always)
+    private mutating func enter(_ block: NamedBlock, in bytes: RawSpan) -> RAMBlockID {
+        if let id = block.id {
+            currentBlock = id
+            currentBlockByteCount = block.byteCount
+            return id
+        }
+        let name = String(decoding: bytes.copy(block.name), as: UTF8.self)
+        let id = blocks.append(RAMBlockDescription(name: name, usedByteCount: nil))
+        currentBlock = id
+        currentBlockByteCount = block.byteCount
+        return id
     }
 
     @_lifetime(reader: copy reader)
@@ -106,14 +116,14 @@ extension StreamDecoder {
         _ reader: inout StreamReader, header: RAMPageHeader, isPlain: Bool
     ) throws(StreamError) -> StreamElement {
         let start = reader.position - RAMPageHeader.byteCount
-        let (known, name) = try decodeBlock(of: header, &reader)
+        let named = try decodeBlock(of: header, &reader)
         let contentStart = reader.position
         let contentByteCount = isPlain ? pageByteCount : 1
         let range = try reader.readRange(contentByteCount, "a page")
         let fill = isPlain ? 0 : reader.bytes.byte(at: range.lowerBound)
-        let block = enterBlock(known, name: name, in: reader.bytes)
+        let block = enter(named, in: reader.bytes)
         let blockOffset = Int(header.address)
-        let room = (try endOfBlock(block) - blockOffset) / pageByteCount
+        let room = (named.byteCount - blockOffset) / pageByteCount
         let more = reader.bytes.countOfContinuedRecords(
             at: reader.position, word: header.word & ~0xfff | (isPlain ? 0x28 : 0x22), limit: room - 1,
             contentByteCount: contentByteCount, pageByteCount: pageByteCount, fill: isPlain ? nil : fill)
@@ -130,11 +140,11 @@ extension StreamDecoder {
     private mutating func decodeEncodedPage(
         _ reader: inout StreamReader, header: RAMPageHeader, kind: RAMRecordKind
     ) throws(StreamError) -> StreamElement {
-        let (known, name) = try decodeBlock(of: header, &reader)
+        let named = try decodeBlock(of: header, &reader)
         let payload =
             kind == .xbzrle
             ? try readDelta(&reader) : try readCompressedPage(&reader)
-        let block = enterBlock(known, name: name, in: reader.bytes)
+        let block = enter(named, in: reader.bytes)
         let page = EncodedPage(
             block: block, blockOffset: Int(header.address), namesBlock: !header.continuesBlock, payload: payload)
         return kind == .xbzrle ? .xbzrlePage(page) : .compressedPage(page)

@@ -1,9 +1,8 @@
 extension StreamDecoder {
     /// Decodes the state of a device: finds its end, which is not on the wire.
     @_lifetime(reader: copy reader)
-    mutating func decodeDeviceState(
-        _ reader: inout StreamReader, section: SectionHeader, ended: Bool
-    ) throws(StreamError) -> StreamElement {
+    mutating func decodeDeviceState(_ reader: inout StreamReader, ended: Bool) throws(StreamError) -> StreamElement {
+        let section = section
         let (length, delimitation) = try deviceStateLength(in: reader.bytes, section: section, ended: ended)
         let bytes = try reader.readRange(length, "section \(section.name)")
         if section.kind == .full {
@@ -12,7 +11,7 @@ extension StreamDecoder {
                     name: section.name, instance: section.instance, version: section.version, offset: offset,
                     byteCount: length))
         }
-        state = .footer(id: section.id, name: section.name)
+        state = .footer
         return .deviceState(DevicePayload(section: section, bytes: bytes, delimitation: delimitation))
     }
 

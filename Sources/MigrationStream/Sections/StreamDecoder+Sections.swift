@@ -82,14 +82,15 @@ extension StreamDecoder {
     }
 
     private mutating func enter(_ section: SectionHeader) {
-        state = section.isRAM ? .ram(section) : .device(section)
+        self.section = section
+        state = section.isRAM ? .ram : .device
         searchedByteCount = 0
     }
 
     @_lifetime(reader: copy reader)
-    mutating func decodeFooter(
-        _ reader: inout StreamReader, id: UInt32, name: String
-    ) throws(StreamError) -> StreamElement {
+    mutating func decodeFooter(_ reader: inout StreamReader) throws(StreamError) -> StreamElement {
+        let id = section.id
+        let name = section.name
         let start = reader.offset
         let type = try reader.readUInt8("the footer of section \(name)")
         guard type == SectionType.footer.rawValue else {

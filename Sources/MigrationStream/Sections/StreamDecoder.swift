@@ -23,15 +23,16 @@
 ///
 /// After an error the decoder is of no further use.
 public struct StreamDecoder: Sendable {
+    /// Without payloads: it is looked at for every element, and a string inside would be counted each time.
     enum State: Equatable, Sendable {
         case start
         case top
         case configuration
-        case ram(SectionHeader)
-        case blockList(SectionHeader, remaining: Int)
-        case mapped(SectionHeader, block: RAMBlockID, offset: Int, remaining: Int)
-        case device(SectionHeader)
-        case footer(id: UInt32, name: String)
+        case ram
+        case blockList
+        case mapped
+        case device
+        case footer
         case records
         case ended
         case finished
@@ -59,10 +60,18 @@ public struct StreamDecoder: Sendable {
     public internal(set) var pageByteCount: Int
 
     var state: State
+    /// The section in which the stream is: from its header to its footer.
+    var section = SectionHeader(kind: .full, id: 0, name: "", instance: 0, version: 0)
+    /// Bytes of the blocks that the block list has yet to name.
+    var unlistedByteCount = 0
+    /// The absolute offset of the mapped region that the stream is in; its block is the last one of `blocks`.
+    var mappedOffset = 0
     /// The sections that START announced.
     var startedSections: [UInt32: SectionHeader] = [:]
     /// The block of the last page record, which a record can continue.
     var currentBlock: RAMBlockID?
+    /// The bytes of that block.
+    var currentBlockByteCount = 0
     /// How far the search for the end of the present device section has come, so that it need not start over.
     var searchedByteCount = 0
 
@@ -146,8 +155,8 @@ public struct StreamDecoder: Sendable {
         switch state {
         case .start: "the header"
         case .top, .configuration: "the state, before its end mark"
-        case .footer(_, let name): "the footer of section \(name)"
-        case .device(let section): "section \(section.name)"
+        case .footer: "the footer of section \(section.name)"
+        case .device: "section \(section.name)"
         default: "the RAM section"
         }
     }
@@ -155,18 +164,16 @@ public struct StreamDecoder: Sendable {
     @_lifetime(reader: copy reader)
     private mutating func decode(_ reader: inout StreamReader, ended: Bool) throws(StreamError) -> StreamElement {
         switch state {
-        case .ram(let section):
-            return try decodeRAMRecord(&reader, section: section)
-        case .records:
-            return try decodeRAMRecord(&reader, section: nil)
-        case .blockList(let section, let remaining):
-            return try decodeBlock(&reader, section: section, remaining: remaining)
-        case .mapped(let section, let block, let offset, let remaining):
-            return decodeMappedPiece(&reader, section: section, block: block, offset: offset, remaining: remaining)
-        case .device(let section):
-            return try decodeDeviceState(&reader, section: section, ended: ended)
-        case .footer(let id, let name):
-            return try decodeFooter(&reader, id: id, name: name)
+        case .ram, .records:
+            return try decodeRAMRecord(&reader)
+        case .blockList:
+            return try decodeBlock(&reader)
+        case .mapped:
+            return decodeMappedPiece(&reader)
+        case .device:
+            return try decodeDeviceState(&reader, ended: ended)
+        case .footer:
+            return try decodeFooter(&reader)
         case .start:
             try reader.expectUInt32(migrationStreamMagic, "stream's magic")
             try reader.expectUInt32(migrationStreamVersion, "stream's version")

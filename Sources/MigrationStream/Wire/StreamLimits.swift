@@ -1,7 +1,8 @@
 /// The bounds that every length and count from a stream is held against before it is used.
 ///
 /// A decoder asks its caller to hold at most `maximumElementByteCount` unread bytes at once, and its own tables stay
-/// below (`maximumBlockCount` + 2 × `maximumSectionCount`) × about 400 bytes.
+/// below (`maximumBlockCount` + 2 × `maximumSectionCount`) × about 400 bytes. Holding the description against the
+/// sections takes up to about 150 MiB for a moment; `StreamOptions.checksDescription` turns it off.
 public struct StreamLimits: Equatable, Sendable {
     /// Bytes of a PACKAGED command's contents; QEMU's are some hundred KiB for many virtual CPUs.
     public var maximumPackageByteCount = 64 << 20

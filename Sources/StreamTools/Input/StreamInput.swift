@@ -20,7 +20,8 @@ public struct StreamInput: ~Copyable {
     /// The size of the file, if it is one.
     public let totalByteCount: Int?
 
-    private let descriptor: OwnedDescriptor
+    /// Nil if all bytes were given.
+    private let descriptor: OwnedDescriptor?
     private let report: Report?
     /// Where all that is read is also written.
     private let record: OwnedDescriptor?
@@ -37,11 +38,24 @@ public struct StreamInput: ~Copyable {
     ) {
         descriptor.widenPipe(to: Self.readByteCount)
         totalByteCount = descriptor.regularFileSize.map(Int.init)
-        self.descriptor = descriptor
+        self.descriptor = consume descriptor
         self.name = name
         self.report = report
         self.record = record
         storage = [UInt8](repeating: 0, count: bufferByteCount)
+    }
+
+    /// Reads `bytes`.
+    public init(bytes: [UInt8], name: String) {
+        self.name = name
+        descriptor = nil
+        record = nil
+        report = nil
+        totalByteCount = bytes.count
+        storage = bytes
+        end = bytes.count
+        byteCount = bytes.count
+        hasEnded = true
     }
 
     /// Opens the file at `path`; `-` is standard input.
@@ -111,11 +125,12 @@ public struct StreamInput: ~Copyable {
     }
 
     private mutating func read() throws(SystemError) -> Int {
+        guard descriptor != nil else { return 0 }
         let (first, limit) = (end, min(storage.count, end + Self.readByteCount))
         var failure: SystemError?
         let count = storage.withUnsafeMutableBytes { bytes in
             do throws(SystemError) {
-                return try descriptor.read(into: UnsafeMutableRawBufferPointer(rebasing: bytes[first..<limit]))
+                return try descriptor?.read(into: UnsafeMutableRawBufferPointer(rebasing: bytes[first..<limit])) ?? 0
             } catch {
                 failure = error
                 return 0

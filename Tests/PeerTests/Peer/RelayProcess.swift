@@ -19,6 +19,9 @@ struct RelayProcess {
         self.output = output
     }
 
+    /// Ends it at once, as a link that is cut.
+    func kill() { process.killAndWait() }
+
     /// Waits until it has ended by itself, expects `status`, and returns what it printed.
     func waitForReport(
         expectingStatus status: Int32 = 0, sourceLocation: SourceLocation = #_sourceLocation
@@ -35,10 +38,23 @@ extension Workbench {
     func startRelay(to destination: QEMU, options: [String] = []) throws -> RelayProcess {
         let wire = path("\(destination.name).wire")
         try destination.qmp.execute("migrate-incoming", ["uri": .string("unix:\(wire)")])
-        try FileManager.default.createDirectory(atPath: path("records"), withIntermediateDirectories: true)
+        return try startRelay(to: wire, listeningOn: "relay.wire", recordingInto: "records", options: options)
+    }
+
+    /// Lets `destination` listen for a recovery, and starts another relay to it, recording into `recovery-records`.
+    func startRecoveryRelay(to destination: QEMU) throws -> RelayProcess {
+        let wire = path("\(destination.name).recovery")
+        try destination.qmp.execute("migrate-recover", ["uri": .string("unix:\(wire)")], outOfBand: true)
+        return try startRelay(to: wire, listeningOn: "recovery.wire", recordingInto: "recovery-records")
+    }
+
+    private func startRelay(
+        to wire: String, listeningOn name: String, recordingInto records: String, options: [String] = []
+    ) throws -> RelayProcess {
+        try FileManager.default.createDirectory(atPath: path(records), withIntermediateDirectories: true)
         let arguments = [
-            apus, "stream", "relay", "--announce", "--listen", "unix:\(path("relay.wire"))", "--connect",
-            "unix:\(wire)", "--record", path("records"),
+            apus, "stream", "relay", "--announce", "--listen", "unix:\(path(name))", "--connect",
+            "unix:\(wire)", "--record", path(records),
         ]
         let (process, output) = try runWithTranscript("relay", arguments + options)
         return try RelayProcess(process: process, bench: self, output: output)
