@@ -13,7 +13,8 @@ public struct PacketDeflater: ~Copyable, Sendable {
     private var stream: Stream
     private var pagesLeft = 0
 
-    private enum Stream: ~Copyable, Sendable {
+    // Not private: another module that stores this type needs its metadata, which a release build would not export.
+    enum Stream: ~Copyable, Sendable {
         case zlib(ZlibDeflateStream)
         case zstd(ZstdCompressStream)
     }

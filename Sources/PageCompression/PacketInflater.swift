@@ -10,7 +10,8 @@ public struct PacketInflater: ~Copyable, Sendable {
     private var stream: Stream
     private var position = 0
 
-    private enum Stream: ~Copyable, Sendable {
+    // Not private: another module that stores this type needs its metadata, which a release build would not export.
+    enum Stream: ~Copyable, Sendable {
         case zlib(ZlibInflateStream)
         case zstd(ZstdDecompressStream)
     }
