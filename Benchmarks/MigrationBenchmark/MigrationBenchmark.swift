@@ -17,25 +17,43 @@ import Transports
         let source = try BenchmarkMachine(mebibytes: mebibytes, fills: true)
         let destination = try BenchmarkMachine(mebibytes: mebibytes, fills: false)
         var results: [String: [Double]] = [:]
+        var processor: [String: [Double]] = [:]
         for _ in 0..<runs {
             for channels in [0, 1, 2, 4] {
                 try destination.warm()
                 let name = channels == 0 ? "engine, one stream" : "engine, \(channels) channels"
+                var before = processorSeconds()
                 results[name, default: []].append(try migrate(source, destination, kind, channels: channels))
+                processor[name, default: []].append(processorSeconds() - before)
                 try destination.warm()
                 let bare = "bare sockets, \(max(1, channels))"
                 if channels == 1 { continue }
+                before = processorSeconds()
                 results[bare, default: []].append(try copy(source, destination, kind, count: max(1, channels)))
+                processor[bare, default: []].append(processorSeconds() - before)
             }
         }
-        print("\(mebibytes) MiB, half random and half zero, \(kind), \(runs) runs; seconds: median, least")
+        print(
+            "\(mebibytes) MiB, half random and half zero, \(kind), \(runs) runs; seconds: median, least · processor, median"
+        )
         for (name, times) in results.sorted(by: { $0.key < $1.key }) {
             let sorted = times.sorted()
-            print("  \(name): \(rounded(sorted[sorted.count / 2])) \(rounded(sorted[0]))")
+            let used = processor[name]?.sorted() ?? [0]
+            print(
+                "  \(name): \(rounded(sorted[sorted.count / 2])) \(rounded(sorted[0])) · \(rounded(used[used.count / 2]))"
+            )
         }
     }
 
     static func rounded(_ value: Double) -> Double { Double(Int(value * 10_000)) / 10_000 }
+
+    /// Processor time of this process so far, both sides together.
+    static func processorSeconds() -> Double {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        return Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
+            + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6
+    }
 
     static func listener(_ kind: String) throws -> any MigrationListener {
         let text = kind == "unix" ? "unix:/tmp/apus-benchmark-\(getpid())" : "tcp:127.0.0.1:0"
