@@ -28,6 +28,7 @@ let package = Package(
     targets: [
         // Pure: no I/O, no system calls, nothing imported.
         .target(name: "MigrationStream", swiftSettings: settings + [.strictMemorySafety()]),
+        .target(name: "QMP", swiftSettings: settings + [.strictMemorySafety()]),
 
         // zlib and zstd, which the pure codec leaves to its caller.
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -38,6 +39,9 @@ let package = Package(
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         .target(name: "LinuxSystem", dependencies: ["CLinux"], swiftSettings: settings),
 
+        // One type per KVM descriptor, one method per ioctl, no policy.
+        .target(name: "KVM", dependencies: ["LinuxSystem", "CLinux"], swiftSettings: settings),
+
         // Guest memory and its dirty pages; what the devices and the migration engine see of the machine's memory.
         .target(name: "GuestMemory", dependencies: ["LinuxSystem"], swiftSettings: settings),
 
@@ -45,6 +49,19 @@ let package = Package(
         .target(
             name: "Devices", dependencies: ["MigrationStream", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
+
+        // KVM, memory and devices put together; the only place that sees all three.
+        .target(
+            name: "Machine",
+            dependencies: ["KVM", "Devices", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
+            swiftSettings: settings),
+
+        // A guest without kernel and firmware, as data: its image, its parameters, its lines.
+        .target(name: "CBuiltInGuest", exclude: ["Parts"]),
+        .target(name: "BuiltInGuest", dependencies: ["CBuiltInGuest"], swiftSettings: settings),
+
+        // What this host can do, found out by trying.
+        .target(name: "HostCheck", dependencies: ["KVM", "LinuxSystem", "CLinux"], swiftSettings: settings),
 
         // The engine: sees memory, machines and channels through protocols that it declares itself.
         .target(
@@ -65,10 +82,26 @@ let package = Package(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
             swiftSettings: settings),
 
+        // QMP over sockets: to any monitor, and the server of this one.
+        .target(name: "QMPClient", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
+        .target(name: "Monitor", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
+
         .executableTarget(
-            name: "apus", dependencies: ["StreamTools", "MigrationStream", "LinuxSystem", argumentParser],
+            name: "apus", dependencies: ["StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser],
             swiftSettings: settings),
 
+        // Guests for tests, on whatever ground is there. Not a part of any product.
+        .target(
+            name: "GuestSupport", dependencies: ["BuiltInGuest", "HostCheck", "KVM", "LinuxSystem", "CLinux"],
+            path: "Tests/GuestSupport", swiftSettings: settings),
+        .testTarget(
+            name: "GuestTests", dependencies: ["GuestSupport", "BuiltInGuest", "LinuxSystem"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "HostCheckTests", dependencies: ["HostCheck", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "KVMTests", dependencies: ["KVM", "GuestSupport", "BuiltInGuest", "LinuxSystem", "CLinux"],
+            swiftSettings: settings),
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "MigrationTests",
@@ -85,13 +118,21 @@ let package = Package(
         .testTarget(
             name: "SimulationTests", dependencies: ["Migration", "MigrationTestSupport"], swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
+        .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),
         .testTarget(
-            name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
-        .testTarget(
-            name: "DevicesTests", dependencies: ["Devices", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
+            name: "MonitorTests", dependencies: ["Monitor", "QMPClient", "QMP", "LinuxSystem"],
+            swiftSettings: settings),
         .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
 
         // With real QEMUs: each test starts machines of its own, so they run one after the other.
         .testTarget(name: "PeerTests", dependencies: ["apus", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "DevicesTests", dependencies: ["Devices", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(
+            name: "MachineTests",
+            dependencies: ["Machine", "KVM", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
+            swiftSettings: settings),
     ]
 )

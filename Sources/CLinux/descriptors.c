@@ -1,7 +1,11 @@
 #include "CLinux.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <termios.h>
@@ -22,6 +26,9 @@ ssize_t clinux_pwrite(int fd, const void *buffer, size_t count, int64_t offset) 
 ssize_t clinux_readv(int fd, const struct iovec *vectors, int count) { RETRY(ssize_t, readv(fd, vectors, count)); }
 ssize_t clinux_writev(int fd, const struct iovec *vectors, int count) { RETRY(ssize_t, writev(fd, vectors, count)); }
 int64_t clinux_seek(int fd, int64_t offset, int whence) { RETRY(int64_t, lseek(fd, offset, whence)); }
+int clinux_open_temporary(const char *folder) { RETRY(int, open(folder, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600)); }
+int64_t clinux_next_data(int fd, int64_t offset) { RETRY(int64_t, lseek(fd, offset, SEEK_DATA)); }
+int64_t clinux_next_hole(int fd, int64_t offset) { RETRY(int64_t, lseek(fd, offset, SEEK_HOLE)); }
 int clinux_truncate(int fd, int64_t length) { RETRY(int, ftruncate(fd, length)); }
 int clinux_duplicate(int fd) { RETRY(int, fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
 int clinux_pipe(int descriptors[2]) { return pipe2(descriptors, O_CLOEXEC) < 0 ? -errno : 0; }
@@ -47,4 +54,27 @@ int clinux_status(int fd, uint32_t *mode, int64_t *size) {
   *mode = status.st_mode;
   *size = status.st_size;
   return 0;
+}
+
+int clinux_list_folder(const char *path, void *context, void (*visit)(void *context, const char *name)) {
+  DIR *folder = opendir(path);
+  if (!folder) return -errno;
+  struct dirent *entry;
+  while (errno = 0, (entry = readdir(folder))) {
+    if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) visit(context, entry->d_name);
+  }
+  int result = -errno;
+  closedir(folder);
+  return result;
+}
+
+int clinux_try_tap(void) {
+  int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  struct ifreq request;
+  memset(&request, 0, sizeof request);
+  request.ifr_flags = IFF_TAP | IFF_NO_PI;
+  int result = ioctl(fd, TUNSETIFF, &request) < 0 ? -errno : 0;
+  close(fd);
+  return result;
 }

@@ -132,6 +132,12 @@ public final class DirtyBitmap: @unchecked Sendable {
         return words[index].exchange(0, ordering: .acquiringAndReleasing)
     }
 
+    /// Forgets the marks whose bits are set, of the 64 from page `index * 64` on.
+    public func clear(word index: Int, bits: UInt64) {
+        precondition(index >= 0 && index < wordCount, "word \(index) of \(wordCount)")
+        words[index].bitwiseAnd(~bits, ordering: .acquiringAndReleasing)
+    }
+
     private func usableBits(_ word: Int) -> UInt64 {
         let rest = pageCount - word * 64
         return rest >= 64 ? ~0 : (1 << UInt64(rest)) - 1

@@ -25,6 +25,8 @@ public struct ThreadIdentity: Hashable, Sendable {
     /// The kernel's thread id.
     public let number: Int32
 
+    public init(number: Int32) { self.number = number }
+
     /// The thread that asks.
     public static var current: ThreadIdentity { ThreadIdentity(number: clinux_thread_id()) }
 }

@@ -16,6 +16,9 @@ public struct SystemError: Error, Equatable, CustomStringConvertible {
         self.number = number
     }
 
+    /// Whether the peer of a socket or pipe has closed it: it will neither read nor write any more.
+    public var isPeerGone: Bool { number == EPIPE || number == ECONNRESET }
+
     public var description: String {
         let reason = String(cString: strerror(number))
         return subject.isEmpty ? "\(call): \(reason)" : "\(call) \(subject): \(reason)"
@@ -33,4 +36,16 @@ package func check<Result: BinaryInteger & SignedInteger>(
     let number = Int32(-result)
     precondition(number != EBADF && number != EFAULT, "\(call()) \(subject()): errno \(number)")
     throw SystemError(call: call(), subject: subject(), number: number)
+}
+
+extension SystemError {
+    /// EINVAL, for those who cannot see the C library.
+    public static var invalidArgument: Int32 { EINVAL }
+    /// EIO.
+    public static var inputOutput: Int32 { EIO }
+    /// ENOSPC.
+    public static var noSpace: Int32 { ENOSPC }
+
+    /// Whether the kernel or the file system does not know what was asked.
+    public var isUnsupported: Bool { number == EOPNOTSUPP || number == ENOSYS || number == ENOTTY || number == EINVAL }
 }

@@ -5,5 +5,6 @@ struct Apus: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "apus",
         abstract: "A KVM virtual machine monitor that moves running guests.",
-        version: "apus 0.1.0")
+        version: "apus 0.1.0",
+        subcommands: [StreamCommand.self, Doctor.self])
 }

@@ -35,7 +35,7 @@ import Testing
 
     @Test func `a driver brings it up and gets random bytes`() throws {
         try withDriver { driver in
-            driver.start()
+            try driver.start()
             #expect(driver.status == 15)
             let used = try driver.exchange(0, [.init(address: 0x20_0000, byteCount: 64, isWritable: true)])
             #expect(used.map(\.byteCount) == [64])
@@ -47,7 +47,7 @@ import Testing
     @Test(arguments: [1 << 32 | 1, 1 << 28, 0, 1 << 40 | 1 << 32])
     func `features that are not offered, or lack VERSION_1, are not OK`(features: UInt64) throws {
         try withDriver { driver in
-            driver.start(features: features)
+            try driver.start(features: features)
             #expect(driver.status & 8 == 0)
             #expect(!driver.transport.status.contains(.featuresOK))
         }
@@ -55,7 +55,7 @@ import Testing
 
     @Test func `a reset forgets queues, features and interrupts`() throws {
         try withDriver { driver in
-            driver.start()
+            try driver.start()
             _ = try driver.exchange(0, [.init(address: 0x20_0000, byteCount: 8, isWritable: true)])
             try driver.queues[0].offer([.init(address: 0x20_0000, byteCount: 8, isWritable: true)])
             driver.notify(0)
@@ -66,14 +66,14 @@ import Testing
             #expect(driver.read(0x60) == 0)
             driver.write(0, to: 0x30)
             #expect(driver.read(0x44) == 0)
-            driver.start()
+            try driver.start()
             #expect(try driver.exchange(0, [.init(address: 0x20_0000, byteCount: 8, isWritable: true)]).count == 1)
         }
     }
 
     @Test func `the line is high until every reason is acknowledged`() throws {
         try withDriver { driver in
-            driver.start()
+            try driver.start()
             try driver.queues[0].offer([.init(address: 0x20_0000, byteCount: 8, isWritable: true)])
             driver.notify(0)
             #expect(driver.line.waitUntilHigh())
@@ -88,7 +88,7 @@ import Testing
     @Test(arguments: [0, 3, 32, 0xFFFF])
     func `a queue of a size it cannot have makes the device need a reset`(size: UInt32) throws {
         try withDriver { driver in
-            driver.start()
+            try driver.start()
             driver.write(0, to: 0x44)
             driver.write(size, to: 0x38)
             driver.write(1, to: 0x44)
@@ -105,7 +105,7 @@ import Testing
         ] as [(UInt64, UInt32)])
     func `a ring that is not aligned memory makes the device need a reset`(register: UInt64, value: UInt32) throws {
         try withDriver { driver in
-            driver.start()
+            try driver.start()
             driver.write(0, to: 0x44)
             driver.write(value, to: register)
             driver.write(1, to: 0x44)
@@ -115,26 +115,21 @@ import Testing
 
     @Test func `a device that needs a reset works again after one`() throws {
         try withDriver { driver in
-            driver.start()
+            try driver.start()
             try driver.queues[0].offer(head: 999)
             driver.notify(0)
             #expect(driver.line.waitUntilHigh())
             #expect(driver.status & 64 != 0)
             #expect(driver.transport.failure == .descriptorIndex(queue: 0, index: 999, tableSize: 8))
-            driver.start()
+            try driver.start()
             #expect(driver.status == 15)
-            // The old available index is still in memory: a driver clears its rings before it makes them ready.
-            try driver.queues[0].setAvailableIndex(0)
-            driver.write(0, to: 0x70)
-            try driver.guest.memory.write([UInt8](repeating: 0, count: 0x6000), at: GuestAddress(0x10_0000))
-            driver.start()
             #expect(try driver.exchange(0, [.init(address: 0x20_0000, byteCount: 8, isWritable: true)]).count == 1)
         }
     }
 
     @Test func `a paused device takes nothing and goes on when resumed`() throws {
         try withDriver { driver in
-            driver.start()
+            try driver.start()
             driver.transport.pause()
             try driver.queues[0].offer([.init(address: 0x20_0000, byteCount: 8, isWritable: true)])
             driver.notify(0)

@@ -14,6 +14,7 @@
 #include "clinux_events.h"
 #include "clinux_kvm.h"
 #include "clinux_memory.h"
+#include "clinux_messages.h"
 #include "clinux_process.h"
 #include "clinux_userfaultfd.h"
 
@@ -27,6 +28,13 @@ ssize_t clinux_pwrite(int fd, const void *buffer, size_t count, int64_t offset);
 ssize_t clinux_readv(int fd, const struct iovec *vectors, int count);
 ssize_t clinux_writev(int fd, const struct iovec *vectors, int count);
 int64_t clinux_seek(int fd, int64_t offset, int whence);
+// Calls `visit` with the name of each entry of a folder but . and .. ; 0 or -errno. -ENOTDIR if it is none.
+int clinux_list_folder(const char *path, void *context, void (*visit)(void *context, const char *name));
+// A file without a name in `folder`.
+int clinux_open_temporary(const char *folder);
+// Where the next data or hole begins from `offset` on; -ENXIO past the end, or when only a hole follows.
+int64_t clinux_next_data(int fd, int64_t offset);
+int64_t clinux_next_hole(int fd, int64_t offset);
 int clinux_truncate(int fd, int64_t length);
 int clinux_duplicate(int fd);
 int clinux_pipe(int descriptors[2]);
@@ -67,6 +75,9 @@ int clinux_unix_address(const char *path, struct sockaddr_storage *address);
 int clinux_resolve(const char *host, const char *port, int passive, int index, struct sockaddr_storage *address,
                    int *family);
 const char *clinux_resolve_error(int code);
+
+// Makes a tap interface and drops it again: 0 or -errno.
+int clinux_try_tap(void);
 
 // Threads and processes.
 int clinux_name_thread(const char *name);

@@ -227,7 +227,7 @@ public final class MMIOTransport: RegisterDevice {
     private func readConfiguration(at offset: Int, width: Int) -> UInt64 {
         guard let server else { return 0 }
         let bytes = server.device.configuration
-        guard offset <= bytes.count - width else { return .max }
+        guard offset <= bytes.count - width else { return .max >> UInt64(64 - 8 * width) }
         return (0..<width).reduce(0) { $0 | UInt64(bytes[offset + $1]) << UInt64(8 * $1) }
     }
 

@@ -1,5 +1,5 @@
 internal import GuestMemory
-internal import LinuxSystem
+public import LinuxSystem
 internal import Synchronization
 
 /// How many callers wait for a device to become quiet.
@@ -81,10 +81,14 @@ public final class QueueServer: Sendable {
         if notifiers.indices.contains(queue) { notifiers[queue].event.notify() }
     }
 
-    /// The eventfd that notifies a queue, for KVM.
+    public var queueCount: Int { notifiers.count }
+
+    /// Lends the event descriptor that notifies a queue, for KVM.
     ///
     /// - Precondition: the queue exists.
-    public func notificationDescriptor(of queue: Int) -> Int32 { notifiers[queue].event.number }
+    public func withNotification(of queue: Int, _ body: (borrowing EventDescriptor) throws -> Void) rethrows {
+        try body(notifiers[queue].event)
+    }
 
     func requestService() { wake.event.notify() }
 

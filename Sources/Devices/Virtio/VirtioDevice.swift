@@ -1,3 +1,4 @@
+public import MigrationStream
 internal import Synchronization
 
 /// What a virtio device does, apart from how the guest reaches it.
@@ -31,8 +32,48 @@ public protocol VirtioDevice: AnyObject, Sendable {
 
     /// A descriptor of the host's side that is served when it becomes readable (`VirtioEvent.host`).
     var hostDescriptor: Int32? { get }
-    /// Whether and where the device's own state is in the stream, besides what the transport knows of it.
-    var deviceStateKind: DeviceStateKind { get }
+
+    /// The section of this type of device.
+    associatedtype State: VirtioDeviceState
+    /// Sets the device's own part of a state that is about to be saved.
+    func save(into state: inout State)
+    /// Takes over the device's own part of a loaded state. Nothing is served meanwhile.
+    ///
+    /// - Throws: `DeviceError` if the state contradicts the configuration.
+    func load(_ state: State) throws
+}
+
+/// A section of the stream that begins with what all virtio devices have in common.
+public protocol VirtioDeviceState: DeviceState {
+    var virtio: VirtioState { get set }
+}
+
+extension VirtioBlockState: VirtioDeviceState {}
+extension VirtioNetState: VirtioDeviceState {}
+extension VirtioConsoleState: VirtioDeviceState {}
+extension VirtioEntropyState: VirtioDeviceState {}
+extension VirtioBalloonState: VirtioDeviceState {}
+
+extension VirtioDevice {
+    var sectionName: String { State.vmsdName }
+
+    /// The whole section, with the transport's part `virtio`.
+    func saveSection(_ virtio: VirtioState) -> SavedState {
+        var state = State()
+        state.virtio = virtio
+        save(into: &state)
+        return state.save()
+    }
+
+    /// Decodes a section, hands the transport's part to `loadTransport`, then takes over the device's own part.
+    func loadSection(
+        _ bytes: [UInt8], version: Int, _ loadTransport: (VirtioState) throws -> Void
+    ) throws {
+        var state = State()
+        try state.load(bytes, version: version)
+        try loadTransport(state.virtio)
+        try load(state)
+    }
 }
 
 /// Why a device is served.

@@ -34,6 +34,14 @@ public struct VirtioQueues: Sendable {
         return nil
     }
 
+    /// A request that was taken before a migration and never given back, by the number of its first descriptor.
+    public func unfinished(_ head: UInt32, of queue: Int) throws(VirtioError) -> DescriptorChain {
+        guard let head = UInt16(exactly: head) else {
+            throw .descriptorIndex(queue: queue, index: head, tableSize: UInt32(queues[queue].size))
+        }
+        return try queues[queue].chain(at: head, in: memory)
+    }
+
     /// Puts the request taken last back to where it was.
     public mutating func untake(from queue: Int) { queues[queue].untake() }
 

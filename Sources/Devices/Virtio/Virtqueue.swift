@@ -25,8 +25,10 @@ public struct Virtqueue: Sendable {
     public internal(set) var nextAvailable: UInt16 = 0
     /// The index of the next used element.
     public internal(set) var nextUsed: UInt16 = 0
-    /// The used index when the driver was last interrupted; nil before the first time.
-    private var interruptedAt: UInt16?
+    /// The used index when the driver was last interrupted, or when the queue began.
+    private var interruptedAt: UInt16 = 0
+    /// False after a load: the driver may or may not have been interrupted for the last elements.
+    private var knowsLastInterrupt = true
     var usesEventIndex = false
     var notifiesWhenEmpty = false
 
@@ -52,7 +54,8 @@ public struct Virtqueue: Sendable {
         try checkRings(in: memory)
         nextAvailable = 0
         nextUsed = 0
-        interruptedAt = nil
+        interruptedAt = 0
+        knowsLastInterrupt = true
         isReady = true
     }
 
@@ -66,6 +69,8 @@ public struct Virtqueue: Sendable {
         self.nextAvailable = nextAvailable
         let available = try load16(availableRing, 2, memory)
         nextUsed = try load16(usedRing, 2, memory)
+        interruptedAt = nextUsed
+        knowsLastInterrupt = false
         guard available &- nextAvailable <= size, nextAvailable &- nextUsed <= size else {
             isReady = false
             throw .inconsistentIndexes(
@@ -155,19 +160,18 @@ public struct Virtqueue: Sendable {
         guard isReady else { return false }
         let before = interruptedAt
         guard before != nextUsed else { return false }
+        interruptedAt = nextUsed
         memory.fence()
         if notifiesWhenEmpty, nextAvailable == nextUsed, try load16(availableRing, 2, memory) == nextAvailable {
-            interruptedAt = nextUsed
             return true
         }
-        guard usesEventIndex else {
-            interruptedAt = nextUsed
-            return try load16(availableRing, 0, memory) & 1 == 0
+        guard usesEventIndex else { return try load16(availableRing, 0, memory) & 1 == 0 }
+        guard knowsLastInterrupt else {
+            // One too many is harmless.
+            knowsLastInterrupt = true
+            return true
         }
         let event = try load16(availableRing, 4 + 2 * UInt64(size), memory)
-        interruptedAt = nextUsed
-        // After a load nothing is known of the last interrupt: one too many is harmless.
-        guard let before else { return true }
         return nextUsed &- event &- 1 < nextUsed &- before
     }
 

@@ -148,3 +148,8 @@ private final class PacketCompressor {
         return UnsafeRawBufferPointer(rebasing: output[..<position])
     }
 }
+
+extension MultifdPacket {
+    /// Offsets in a packet whose pages have 4 KiB.
+    static let usualCapacity = pagesByteCount / pageSize
+}

@@ -122,8 +122,9 @@ public struct MultifdDecoder: Sendable {
         _ reader: inout StreamReader, flags: MultifdFlags
     ) throws(StreamError) -> MultifdPacket {
         let capacityOffset = reader.offset
-        let capacity = Int(try reader.readUInt32("capacity of a multifd packet"))
-        try check(capacity, "capacity of a multifd packet", limit: limits.maximumMultifdPageCount, at: capacityOffset)
+        let announcedCapacity = try reader.readUInt32("capacity of a multifd packet")
+        let capacity = MultifdPacket.pagesByteCount / pageByteCount
+        try check(Int(announcedCapacity), "capacity of a multifd packet", limit: capacity, at: capacityOffset)
         let normal = Int(try reader.readUInt32("pages of a multifd packet"))
         try check(normal, "number of pages of a multifd packet", limit: capacity, at: capacityOffset + 4)
         let announced = try reader.readUInt32("data of a multifd packet")
@@ -145,8 +146,8 @@ public struct MultifdDecoder: Sendable {
             offsets.append(offset)
         }
         return MultifdPacket(
-            flags: flags, normalPageCount: normal, zeroPageCount: zero, announcedDataByteCount: announced,
-            packetNumber: number, block: block, offsets: offsets,
+            flags: flags, announcedCapacity: announcedCapacity, normalPageCount: normal, zeroPageCount: zero,
+            announcedDataByteCount: announced, packetNumber: number, block: block, offsets: offsets,
             unused: reader.bytes.isZero(unused) ? nil : reader.bytes.copy(unused), nameRemainder: remainder)
     }
 

@@ -77,25 +77,28 @@ public struct MultifdCompression: RawRepresentable, Equatable, Sendable {
 ///          0     4  magic 0x11223344
 ///          4     4  version 1
 ///          8     4  flags
-///         12     4  capacity of the offset array, 128 pages of 4 KiB
+///         12     4  capacity of the offset array; QEMU since 9.0 leaves it 0 in packets without pages
 ///         16     4  number of pages with data
 ///         20     4  bytes of data behind this header; stale if there are no pages
 ///         24     8  packet number
 ///         32     4  number of pages that are zero (QEMU since 9.0; 0 before)
 ///         36    28  not used
 ///         64   256  name of the block, padded with NUL
-///        320     8  offsets in the block, × capacity: first of pages with data, then of zero pages; the rest stale
+///        320     8  offsets in the block, always × 128 (512 KiB of pages): first of pages with data, then of zero
+///                   pages; the rest stale
 ///
 /// Big-endian. See QEMU migration/multifd.h, MultiFDPacket_t. All of it is kept, stale parts as well, so that it is
 /// written again as it was read.
 public struct MultifdPacket: Equatable, Sendable {
     /// The bytes before the offsets.
     public static let fixedByteCount = 320
-    /// The capacity that QEMU uses on x86: 512 KiB of pages.
-    public static let usualCapacity = 128
+    /// The bytes of pages that one packet can hold, whatever their size: 128 pages of 4 KiB.
+    public static let pagesByteCount = 512 << 10
 
     /// The flags.
     public var flags: MultifdFlags
+    /// The capacity field, which is stale or 0 in a packet without pages.
+    public var announcedCapacity: UInt32
     /// How many pages have data.
     public var normalPageCount: Int
     /// How many pages are zero.
@@ -106,23 +109,25 @@ public struct MultifdPacket: Equatable, Sendable {
     public var packetNumber: UInt64
     /// The block; stale or empty in a packet without pages.
     public var block: String
-    /// All slots of the offset array, stale ones as well; as many as its capacity.
+    /// All slots of the offset array, stale ones as well.
     public var offsets: [UInt64]
     /// The bytes at 36 that are not used, nil if they are zero.
     public var unused: [UInt8]?
     /// What stands behind the block's name and its NUL, nil if it is zero.
     public var nameRemainder: [UInt8]?
 
-    /// A packet as Apus writes it: nothing stale, `usualCapacity` or more slots.
+    /// A packet as Apus writes it, nothing stale.
     public init(
         flags: MultifdFlags, packetNumber: UInt64, block: String, normalOffsets: [UInt64], zeroOffsets: [UInt64],
-        dataByteCount: Int, capacity: Int = MultifdPacket.usualCapacity
+        dataByteCount: Int, pageByteCount: Int = 4096
     ) {
+        let capacity = Self.pagesByteCount / pageByteCount
         let count = normalOffsets.count + zeroOffsets.count
         precondition(count <= capacity && block.utf8.count < 256, "\(count) pages of \(capacity) in \(block)")
         self.flags = flags
         self.packetNumber = packetNumber
         self.block = block
+        announcedCapacity = UInt32(capacity)
         normalPageCount = normalOffsets.count
         zeroPageCount = zeroOffsets.count
         announcedDataByteCount = UInt32(dataByteCount)
@@ -130,10 +135,12 @@ public struct MultifdPacket: Equatable, Sendable {
     }
 
     init(
-        flags: MultifdFlags, normalPageCount: Int, zeroPageCount: Int, announcedDataByteCount: UInt32,
-        packetNumber: UInt64, block: String, offsets: [UInt64], unused: [UInt8]?, nameRemainder: [UInt8]?
+        flags: MultifdFlags, announcedCapacity: UInt32, normalPageCount: Int, zeroPageCount: Int,
+        announcedDataByteCount: UInt32, packetNumber: UInt64, block: String, offsets: [UInt64], unused: [UInt8]?,
+        nameRemainder: [UInt8]?
     ) {
         self.flags = flags
+        self.announcedCapacity = announcedCapacity
         self.normalPageCount = normalPageCount
         self.zeroPageCount = zeroPageCount
         self.announcedDataByteCount = announcedDataByteCount
@@ -162,7 +169,7 @@ public struct MultifdPacket: Equatable, Sendable {
         writer.write(MultifdHello.magic)
         writer.write(MultifdHello.version)
         writer.write(flags.rawValue)
-        writer.write(UInt32(offsets.count))
+        writer.write(announcedCapacity)
         writer.write(UInt32(normalPageCount))
         writer.write(announcedDataByteCount)
         writer.write(packetNumber)

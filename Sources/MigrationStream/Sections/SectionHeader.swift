@@ -86,7 +86,7 @@ public struct DevicePayload: Equatable, Sendable {
 
     /// How the end of a payload was found.
     public enum Delimitation: Equatable, Sendable {
-        /// The device's own layout is known.
+        /// The device's own layout is known, and its footer stood where the layout ends.
         case layout
         /// By looking for the footer and something that can follow it.
         case search

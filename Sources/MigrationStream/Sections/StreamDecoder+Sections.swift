@@ -138,6 +138,9 @@ extension StreamDecoder {
                 found: UInt64(length))
         }
         let json = try reader.readRange(length, "the description")
+        if options.checksDescription {
+            try checkSections(against: reader.bytes.part(json), at: lengthOffset + 4)
+        }
         state = .finished
         return .description(json: json)
     }

@@ -23,8 +23,6 @@ public struct StreamLimits: Equatable, Sendable {
     public var maximumSectionCount = 16384
     /// Names in `configuration/capabilities`.
     public var maximumCapabilityCount = 256
-    /// Pages that one multifd packet may hold. QEMU's capacity is 512 KiB of pages.
-    public var maximumMultifdPageCount = 1024
     /// Bytes of the data of one multifd packet, beyond twice its pages' size: room for incompressible pages.
     public var maximumMultifdOverheadByteCount = 64 << 10
 

@@ -59,7 +59,7 @@ public struct StreamWriter: ~Copyable, ~Escapable {
     /// Writes `source` as it is.
     @_lifetime(self: copy self)
     public mutating func write(_ source: [UInt8]) {
-        for byte in source { write(byte) }
+        write(unsafe source.span.bytes)
     }
 
     /// Writes `count` zero bytes.

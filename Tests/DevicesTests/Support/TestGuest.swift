@@ -1,4 +1,5 @@
 import Devices
+import Glibc
 import GuestMemory
 import LinuxSystem
 import Synchronization
@@ -139,7 +140,7 @@ struct TestDriver {
     }
 
     /// Brings the device up as the specification says, accepting `features` of those offered.
-    mutating func start(features: UInt64 = 1 << 32, queueSize: UInt16 = 16) {
+    mutating func start(features: UInt64 = 1 << 32, queueSize: UInt16 = 16) throws {
         write(0, to: 0x70)
         write(1, to: 0x70)
         write(3, to: 0x70)
@@ -153,6 +154,7 @@ struct TestDriver {
             let size = min(queueSize, transport.device!.queueSizes[index])
             let queue = DriverQueue(memory: guest.memory, base: 0x10_0000 + UInt64(index) * 0x8000, size: size)
             queues.append(queue)
+            try guest.memory.write([UInt8](repeating: 0, count: 0x8000), at: queue.descriptorTable)
             makeReady(index)
         }
         write(15, to: 0x70)
@@ -193,3 +195,6 @@ struct TestDriver {
         }
     }
 }
+
+/// Removes a file a test made.
+func removeFile(_ path: String) { unlink(path) }

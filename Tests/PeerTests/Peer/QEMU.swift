@@ -7,7 +7,7 @@ import LinuxSystem
 final class QEMU: Sendable {
     let name: String
     let qmp: QMPConnection
-    let serial: SerialLine
+    let serial: Transcript
     let process: TestProcess
     private let errors: String
 
@@ -34,7 +34,7 @@ final class QEMU: Sendable {
         }
         do {
             let qmpSocket = try qmpListener.accept()
-            serial = SerialLine(try serialListener.accept())
+            serial = Transcript(try serialListener.accept().descriptor.duplicate())
             qmp = try QMPConnection(qmpSocket, within: .seconds(60))
         } catch {
             process.killAndWait()

@@ -1,4 +1,5 @@
 import Foundation
+import LinuxSystem
 
 /// A folder and the processes of one test; all is gone when the test ends, however it ends.
 final class Workbench {
@@ -39,6 +40,13 @@ final class Workbench {
         let process = try TestProcess(arguments, input: input, output: output, errors: path("\(name).stderr"))
         processes.append(process)
         return process
+    }
+
+    /// Starts a program whose standard output is kept. This side's copy of the writing end is closed on return.
+    func runWithTranscript(_ name: String, _ arguments: [String]) throws -> (TestProcess, Transcript) {
+        let pipe = try OwnedDescriptor.pipe()
+        let process = try run(name, arguments, output: pipe.writing.number)
+        return (process, Transcript(try pipe.reading.duplicate()))
     }
 
     func complaints(of name: String) -> String {

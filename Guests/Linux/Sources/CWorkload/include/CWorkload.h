@@ -1,0 +1,38 @@
+#ifndef CWORKLOAD_H
+#define CWORKLOAD_H
+
+#include <stdint.h>
+
+enum { WORKLOAD_REGISTER_WORDS = 64 };
+
+/* Whether the processor has AVX and the kernel saves it. */
+int workload_has_avx(void);
+
+/* Loads the 16 AVX registers with words (4 each), an unusual rounding mode into MXCSR and 8 integers into the x87
+ * stack, spins, sleeps for the given time without another instruction touching them, spins again, reads them back.
+ * Returns a bit per AVX register that changed, bit 16 for MXCSR, bit 17 for the x87 stack. */
+uint32_t workload_hold_registers(const uint64_t *words, uint64_t spins, int64_t sleep_nanoseconds);
+
+/* Pins the calling thread; with a priority above 0, makes it real-time. Returns 0 or -errno. */
+int workload_place_thread(int cpu, int priority);
+
+/* Opens a disk for direct I/O, reading and writing. Returns the descriptor or -errno. */
+int workload_open_disk(const char *path);
+
+/* The size of a disk in bytes, or -errno. */
+int64_t workload_disk_size(int descriptor);
+
+/* Powers the machine off, or restarts it. Returns only on failure, with -errno. */
+int workload_end_machine(int restarts);
+
+/* Sockets bound to a port on all addresses: a listening TCP one, a UDP one. Return the descriptor or -errno. */
+int workload_listen(uint16_t port);
+int workload_bind_datagrams(uint16_t port);
+
+/* Accepts a connection with TCP_NODELAY set. Returns the descriptor or -errno. */
+int workload_accept(int descriptor);
+
+/* Receives one datagram and sends it back. Returns its length or -errno. */
+long workload_echo_datagram(int descriptor);
+
+#endif

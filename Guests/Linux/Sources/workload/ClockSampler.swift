@@ -1,0 +1,45 @@
+import CWorkload
+import Glibc
+import Synchronization
+
+/// Looks at the clock again and again: the longest time between two looks is how long the guest stood still, as far
+/// as its own clock shows.
+func sampleClock(every microseconds: Int, _ counters: Counters) {
+    var last = counters.time()
+    while true {
+        if microseconds > 0 { sleep(nanoseconds: Int64(microseconds) * 1000) }
+        let time = counters.time()
+        let gap = time - last
+        counters.gap.max(gap, ordering: .relaxed)
+        counters.longestGap.max(gap, ordering: .relaxed)
+        last = time
+    }
+}
+
+/// Writes a line with its number and the guest's clock at a steady pace, for a watcher with a clock of its own.
+func tick(every milliseconds: Int, on port: String) {
+    let descriptor = open(port, O_WRONLY | O_NOCTTY)
+    guard descriptor >= 0 else { return say("workload: no \(port) to tick on") }
+    var number = 0
+    while writeAll("tick \(number) \(now() / 1000)\n", to: descriptor) {
+        number += 1
+        sleep(nanoseconds: Int64(milliseconds) * 1_000_000)
+    }
+}
+
+/// Holds values in the AVX and x87 registers while time passes, and checks that they are still there.
+func holdRegisters(processor: Int, _ counters: Counters) {
+    var round: UInt64 = 0
+    while true {
+        round += 1
+        let seed = Pages.mix(UInt64(processor) << 56 | round)
+        let words = (0..<UInt64(WORKLOAD_REGISTER_WORDS)).map { Pages.mix(seed &+ $0) }
+        let changed = workload_hold_registers(words, 20_000, 20_000_000)
+        counters.registersHeld.add(1, ordering: .relaxed)
+        guard changed != 0 else { continue }
+        let bad = counters.registersBad.add(1, ordering: .relaxed).newValue
+        if bad <= 5 {
+            say("workload: BAD registers: processor \(processor), mask \(String(changed, radix: 16))")
+        }
+    }
+}

@@ -1,0 +1,147 @@
+internal import CLinux
+internal import Devices
+internal import GuestMemory
+internal import KVM
+internal import LinuxSystem
+internal import MigrationStream
+
+/// How a machine is put together.
+extension Machine {
+    /// KVM's part without memory and virtual CPUs: interrupt controllers, timer, and a dirty log that is cleared by hand.
+    static func makeVirtualMachine(_ system: KVMSystem) throws -> KVMVirtualMachine {
+        let needs: [(KVMCapability, String)] = [
+            (.interruptController, "an interrupt controller"), (.pit2, "a timer"), (.xsave, "XSAVE"),
+            (.virtualCPUEvents, "virtual CPU events"), (.immediateExit, "immediate exit"), (.adjustClock, "a clock"),
+        ]
+        for (capability, name) in needs where system.value(of: capability) == 0 {
+            throw MachineError.missingCapability(name)
+        }
+        let machine = try system.makeVirtualMachine()
+        try machine.setTSSAddress(MachineLayout.tssAddress)
+        try machine.setIdentityMapAddress(MachineLayout.identityMapAddress)
+        try machine.makeInterruptController()
+        try machine.makeTimer()
+        let manual = system.value(of: .manualDirtyLogProtection)
+        if manual != 0 { try machine.enable(.manualDirtyLogProtection, UInt64(manual & 3)) }
+        return machine
+    }
+
+    static func makeBlock(_ name: String, _ kind: MemoryMapping.Kind, byteCount: Int) throws -> RAMBlock {
+        do throws(SystemError) {
+            return RAMBlock(name: name, mapping: try MemoryMapping(kind, byteCount: byteCount, name: name))
+        } catch { throw MachineError.noMemory(byteCount: byteCount, error) }
+    }
+
+    static func makeTransports(
+        _ configuration: MachineConfiguration, _ kvm: KVMVirtualMachine, _ memory: GuestAddressSpace
+    ) throws(SystemError) -> [MMIOTransport] {
+        var devices: [Int: any VirtioDevice] = [:]
+        for (position, device) in configuration.devices.enumerated() {
+            devices[MachineLayout.transport(forDevice: position)] = device
+        }
+        var transports: [MMIOTransport] = []
+        for index in 0..<MachineLayout.transportCount {
+            guard let device = devices[index] else {
+                transports.append(MMIOTransport())
+                continue
+            }
+            let line = KVMInterruptLine(machine: kvm, gsi: MachineLayout.interrupt(ofTransport: index))
+            transports.append(try MMIOTransport(device: device, memory: memory, line: line))
+        }
+        return transports
+    }
+
+    static func memoryBus(_ events: GenericEventDevice, _ transports: [MMIOTransport]) -> Bus {
+        let eventMappings: [Bus.Mapping] = [
+            .init(
+                address: GenericEventDevice.eventAddress, byteCount: GenericEventDevice.eventByteCount, device: events),
+            .init(
+                address: GenericEventDevice.sleepAddress, byteCount: GenericEventDevice.sleepByteCount,
+                device: events.sleepRegisters),
+        ]
+        let transportMappings = transports.enumerated().map { index, transport in
+            Bus.Mapping(
+                address: MachineLayout.address(ofTransport: index), byteCount: MMIOTransport.byteCount,
+                device: transport)
+        }
+        return .memory(eventMappings + transportMappings)
+    }
+}
+
+extension MachineConfiguration {
+    func validate() throws(MachineError) {
+        guard Self.cpuCounts.contains(cpuCount) else { throw .cpuCount(cpuCount) }
+        guard ramByteCount > 0, ramByteCount % (2 << 20) == 0 else { throw .memorySize(ramByteCount) }
+        guard devices.count <= MachineLayout.transportCount else { throw .tooManyDevices(devices.count) }
+    }
+}
+
+extension KVMVirtualMachine {
+    /// Makes a slot visible to the guest, logging its writes or not.
+    func set(_ slot: Machine.MemorySlot, logsDirtyPages: Bool = false) throws(SystemError) {
+        var flags: MemorySlotFlags = logsDirtyPages ? [.logsDirtyPages] : []
+        if slot.region.isReadOnly { flags.insert(.isReadOnly) }
+        try setMemorySlot(
+            slot.number, guestAddress: slot.region.address.value,
+            hostAddress: slot.region.block.hostAddress + slot.region.blockOffset, byteCount: slot.region.byteCount,
+            flags: flags)
+    }
+
+    /// Brings PICs, IOAPIC and timer back to what they are at power-on.
+    func resetInterruptControllers() throws(SystemError) {
+        try setPIC(.primaryPIC, PICState().kernelState(levelMask: 0xF8))
+        try setPIC(.secondaryPIC, PICState().kernelState(levelMask: 0xDE))
+        try setIOAPIC(KVM::IOAPICState(address: MachineLayout.ioAPICAddress))
+        try setTimer(PITState().kernelState(clockOffset: 0))
+    }
+}
+
+extension KVMVirtualCPU {
+    /// Sets the registers to what a kernel's entry point expects.
+    func prepare(for entry: BootEntry) throws(SystemError) {
+        var special = try getSpecialRegisters()
+        var registers = kvm_regs()
+        registers.rflags = 2
+        special.gdt.base = BootPlace.descriptorTable
+        special.gdt.limit = UInt16(SegmentDescriptor.table.count * 8 - 1)
+        special.idt.base = 0
+        special.idt.limit = 0
+        let data = kvm_segment(descriptor: SegmentDescriptor.data, selector: SegmentDescriptor.dataSelector)
+        (special.ds, special.es, special.fs, special.gs, special.ss) = (data, data, data, data, data)
+        special.tr = kvm_segment(descriptor: SegmentDescriptor.task, selector: SegmentDescriptor.taskSelector)
+        switch entry {
+        case .long(let address, let parameters):
+            special.cs = kvm_segment(
+                descriptor: SegmentDescriptor.code64, selector: SegmentDescriptor.code64Selector)
+            special.cr0 = 0x8000_0031
+            special.cr3 = BootPlace.pageTables
+            special.cr4 = 0x20
+            special.efer = 0x500
+            registers.rip = address
+            registers.rsi = parameters
+        case .protected(let address, let startInfo):
+            special.cs = kvm_segment(
+                descriptor: SegmentDescriptor.code32, selector: SegmentDescriptor.code32Selector)
+            special.cr0 = 0x31
+            special.cr4 = 0
+            special.efer = 0
+            registers.rip = UInt64(address)
+            registers.rbx = UInt64(startInfo)
+        }
+        try setSpecialRegisters(special)
+        try setRegisters(registers)
+    }
+}
+
+extension kvm_segment {
+    /// What the processor keeps of a descriptor of the flat table that the loaders write.
+    fileprivate init(descriptor: UInt64, selector: UInt16) {
+        func bit(_ number: UInt64) -> UInt8 { UInt8(descriptor >> number & 1) }
+        let limit = UInt32(descriptor & 0xFFFF | descriptor >> 32 & 0xF_0000)
+        self.init(
+            base: descriptor >> 16 & 0xFF_FFFF | descriptor >> 32 & 0xFF00_0000,
+            limit: bit(55) == 1 ? limit << 12 | 0xFFF : limit, selector: selector,
+            type: UInt8(descriptor >> 40 & 15), present: bit(47), dpl: UInt8(descriptor >> 45 & 3), db: bit(54),
+            s: bit(44), l: bit(53), g: bit(55), avl: bit(52), unusable: 0, padding: 0)
+    }
+}

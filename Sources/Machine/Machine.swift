@@ -1,0 +1,182 @@
+internal import CLinux
+public import Devices
+public import GuestMemory
+internal import KVM
+internal import LinuxSystem
+internal import MigrationStream
+internal import Synchronization
+
+/// What a machine tells its owner. Called on any thread; must not block.
+public protocol MachineObserver: AnyObject, Sendable {
+    /// The guest wants to be turned off or reset. It still runs, apart from the virtual CPU that said so.
+    func machine(_ machine: Machine, guestAsksFor event: SystemEvent)
+    /// A virtual CPU cannot go on.
+    func machine(_ machine: Machine, failed failure: VirtualCPUFailure)
+}
+
+/// A running `microvm`: KVM, memory, devices, and the threads of the virtual CPUs.
+///
+///     init --> paused <--pause, resume--> running        end: over
+///              paused: reset, saveSections, loadSection, readDirtyLog ...
+///
+/// One owner calls what changes the run state, one call at a time.
+public final class Machine: Sendable {
+    public let configuration: MachineConfiguration
+    public let layout: MachineLayout
+    /// All that the guest and its devices can address.
+    public let memory: GuestAddressSpace
+    public let ram: RAMBlock
+    public let serial: SerialPort
+    public let events: GenericEventDevice
+    /// Transports in the order of their addresses, most without a device.
+    public let transports: [MMIOTransport]
+
+    let kvm: KVMVirtualMachine
+    let threads: VirtualCPUThreads
+    let clock = VirtualClock()
+    let xsaveLayout: XSaveLayout
+    let slots: [MemorySlot]
+    let firmware: RAMBlock
+    /// The virtual CPUs as they were made: what a reset brings back.
+    private let freshCPUs: [VirtualCPUState]
+    private struct Observer: Sendable { weak let object: (any MachineObserver)? }
+    private let observer = Mutex(Observer(object: nil))
+    let kvmClock = Mutex<UInt64?>(nil)
+    let loading = Mutex(LoadedSections())
+
+    /// A part of a block in one of KVM's memory slots.
+    struct MemorySlot: Sendable {
+        let number: UInt32
+        let region: GuestAddressSpace.Region
+    }
+
+    /// Makes the machine, paused at its first instruction; with a boot source, the kernel is in memory.
+    ///
+    /// - Throws: `MachineError`, `BootError` or `SystemError`; nothing is left behind then.
+    public init(_ configuration: MachineConfiguration) throws {
+        try configuration.validate()
+        self.configuration = configuration
+        layout = MachineLayout(ramByteCount: configuration.ramByteCount)
+        let system: KVMSystem
+        do throws(SystemError) { system = try KVMSystem() } catch { throw MachineError.noKVM(error) }
+        kvm = try Self.makeVirtualMachine(system)
+        ram = try Self.makeBlock(
+            MachineLayout.ramBlockName, configuration.memoryKind, byteCount: configuration.ramByteCount)
+        firmware = try Self.makeBlock(
+            MachineLayout.firmwareBlockName, .anonymousSmallPages, byteCount: MachineLayout.firmwareByteCount)
+        let regions =
+            layout.regions(of: ram) + [
+                .init(
+                    address: GuestAddress(MachineLayout.firmwareAddress), byteCount: firmware.byteCount,
+                    block: firmware, isReadOnly: true)
+            ]
+        memory = GuestAddressSpace(regions: regions)
+        slots = regions.enumerated().map { MemorySlot(number: UInt32($0.offset), region: $0.element) }
+        for slot in slots { try kvm.set(slot) }
+
+        let relay = EventRelay()
+        serial = SerialPort(
+            line: KVMInterruptLine(machine: kvm, gsi: MachineLayout.serialInterrupt), channel: configuration.serial)
+        events = GenericEventDevice(
+            line: KVMInterruptLine(machine: kvm, gsi: MachineLayout.eventInterrupt), receiver: relay)
+        transports = try Self.makeTransports(configuration, kvm, memory)
+
+        let supported = try system.supportedCPUID()
+        let xsaveLayout = XSaveLayout(cpuid: supported)
+        self.xsaveLayout = xsaveLayout
+        let cpus = try (0..<configuration.cpuCount).map { [kvm] index in
+            let cpu = try kvm.makeVirtualCPU(index: index)
+            try cpu.setCPUID(GuestCPUID.entries(supported: supported, index: index, count: configuration.cpuCount))
+            return cpu
+        }
+        freshCPUs = try cpus.map {
+            try VirtualCPUState(saving: $0, layout: xsaveLayout, virtualClock: 0)
+        }
+        threads = try VirtualCPUThreads(
+            cpus: cpus, ports: .ports([.init(address: MachineLayout.serialPort, byteCount: 8, device: serial)]),
+            memory: Self.memoryBus(events, transports))
+        relay.connect(to: self)
+        for device in allDevices { device.pause() }
+        try threads.start(reportingTo: self)
+        if let boot = configuration.boot { try loadBootSource(boot) }
+    }
+
+    /// Ends the threads of virtual CPUs and devices, for good. The machine is not used afterwards.
+    public func end() {
+        threads.end()
+        for transport in transports { transport.end() }
+    }
+
+    public func setObserver(_ object: any MachineObserver) { observer.withLock { $0 = Observer(object: object) } }
+
+    /// Every device with registers, in the order in which they are reset, paused and resumed.
+    var allDevices: [any Device] { [serial, events] + transports }
+
+    /// The kernel's ids of the virtual CPUs' threads.
+    public var virtualCPUThreadIDs: [Int32] { threads.threadIDs }
+
+    // MARK: Running
+
+    /// Lets the guest run.
+    public func resume() throws {
+        if let nanoseconds = kvmClock.withLock({ $0 }) { try kvm.setClock(nanoseconds: nanoseconds) }
+        // The guest's watchdogs are told that time has passed without them; a guest without kvmclock has no such ear.
+        for cpu in threads.cpus { try? cpu.markPaused() }
+        for device in allDevices { device.resume() }
+        clock.start()
+        threads.resume()
+    }
+
+    /// Stops the guest: when this returns, neither virtual CPUs nor devices write its memory or its disks.
+    public func pause() throws {
+        threads.pause()
+        clock.stop()
+        for device in allDevices { device.pause() }
+        let now = try kvm.getClock()
+        kvmClock.withLock { $0 = now.clock }
+    }
+
+    /// Brings a paused machine back to its first instruction; with a boot source, the kernel is loaded anew.
+    public func reset() throws {
+        for device in allDevices { device.reset() }
+        for (cpu, state) in zip(threads.cpus, freshCPUs) {
+            try state.load(into: cpu, layout: xsaveLayout, virtualClock: clock.now)
+        }
+        try kvm.resetInterruptControllers()
+        if let boot = configuration.boot { try loadBootSource(boot) }
+    }
+
+    private func loadBootSource(_ source: BootSource) throws {
+        let kernel = try ImageFile(path: source.kernelPath)
+        let initialRAMDisk = try source.initialRAMDiskPath.map { try ImageFile(path: $0) }
+        let tables = ACPITables(
+            .init(
+                virtualCPUCount: configuration.cpuCount,
+                transports: configuration.devices.indices.map { MachineLayout.transport(forDevice: $0) },
+                hasClock: false))
+        try memory.write(tables.bytes, at: GuestAddress(tables.address))
+        let entry = try KernelLoader(layout: layout, memory: memory).load(
+            kernel: kernel, initialRAMDisk: initialRAMDisk, commandLine: source.commandLine, rsdp: tables.address)
+        try threads.cpus[0].prepare(for: entry)
+    }
+}
+
+extension Machine: VirtualCPUEventReceiver {
+    func receive(_ event: SystemEvent) {
+        observer.withLock { $0.object }?.machine(self, guestAsksFor: event)
+    }
+
+    func virtualCPUFailed(_ failure: VirtualCPUFailure) {
+        observer.withLock { $0.object }?.machine(self, failed: failure)
+    }
+
+    func drainDirtyRings() {}
+}
+
+/// Lets devices, made before the machine, reach it.
+private final class EventRelay: SystemEventReceiver {
+    private struct Weak: Sendable { weak let machine: Machine? }
+    private let weak = Mutex(Weak(machine: nil))
+    func connect(to machine: Machine) { weak.withLock { $0 = Weak(machine: machine) } }
+    func receive(_ event: SystemEvent) { weak.withLock { $0.machine }?.receive(event) }
+}

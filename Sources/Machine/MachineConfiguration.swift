@@ -1,0 +1,61 @@
+public import Devices
+public import LinuxSystem
+
+/// What a machine is made of. Everything in it is the same at the source and at the destination of a migration.
+public struct MachineConfiguration: Sendable {
+    public static let cpuCounts = 1...64
+    /// The machine type of the stream's configuration section.
+    public static let machineName = "microvm"
+
+    /// A multiple of 2 MiB.
+    public var ramByteCount: Int
+    public var memoryKind: MemoryMapping.Kind
+    public var cpuCount: Int
+    public var uuid: [UInt8]?
+    /// What the guest starts with; nil for a machine that waits for a migration.
+    public var boot: BootSource?
+    /// The host's end of the serial port.
+    public var serial: any ByteChannel
+    /// The virtio devices in the order of QEMU's command line: the first takes the highest transport.
+    public var devices: [any VirtioDevice]
+
+    public init(
+        ramByteCount: Int, memoryKind: MemoryMapping.Kind = .anonymous, cpuCount: Int = 1, uuid: [UInt8]? = nil,
+        boot: BootSource? = nil, serial: any ByteChannel = SilentChannel(), devices: [any VirtioDevice] = []
+    ) {
+        self.ramByteCount = ramByteCount
+        self.memoryKind = memoryKind
+        self.cpuCount = cpuCount
+        self.uuid = uuid
+        self.boot = boot
+        self.serial = serial
+        self.devices = devices
+    }
+}
+
+/// Why a machine cannot be made.
+public enum MachineError: Error, CustomStringConvertible {
+    case cpuCount(Int)
+    case memorySize(Int)
+    case tooManyDevices(Int)
+    /// What /dev/kvm said.
+    case noKVM(SystemError)
+    case missingCapability(String)
+    case noMemory(byteCount: Int, SystemError)
+
+    public var description: String {
+        switch self {
+        case .cpuCount(let count):
+            let allowed = MachineConfiguration.cpuCounts
+            return "\(count) virtual CPUs are not possible: \(allowed.lowerBound) to \(allowed.upperBound) are."
+        case .memorySize(let count): return "\(count) bytes of memory are not a multiple of 2 MiB."
+        case .tooManyDevices(let count):
+            return "\(count) virtio devices do not fit: the machine has \(MachineLayout.transportCount) transports."
+        case .noKVM(let error):
+            return "KVM cannot be used (\(error)). `apus doctor` says what to do."
+        case .missingCapability(let name): return "This kernel's KVM lacks \(name), which Apus needs."
+        case .noMemory(let byteCount, let error):
+            return "\(byteCount >> 20) MiB of guest memory cannot be had: \(error)."
+        }
+    }
+}

@@ -1,0 +1,110 @@
+internal import CLinux
+internal import KVM
+internal import LinuxSystem
+internal import MigrationStream
+
+/// All of a virtual CPU: the sections `cpu_common`, `cpu` and `apic`.
+///
+///     KVM's structures  <-- save, load -->  this  <-- bytes -->  stream
+struct VirtualCPUState: Sendable {
+    var common = CPUCommonState()
+    var cpu = CPUState()
+    var apic = MigrationStream::LocalAPICState()
+}
+
+/// A state that this host's KVM does not take.
+public enum MachineStateError: Error, Equatable, CustomStringConvertible {
+    /// A model-specific register that holds something and that KVM refuses.
+    case refusedMSR(cpu: Int, index: UInt32, value: UInt64)
+    /// Vector state that this processor has no registers for.
+    case missingFeatures(cpu: Int, [String])
+    /// The guest runs guests itself, which does not move.
+    case nestedGuest(cpu: Int)
+
+    public var description: String {
+        switch self {
+        case .refusedMSR(let cpu, let index, let value):
+            "Virtual CPU \(cpu): this host's KVM refuses MSR 0x\(hex(UInt64(index))) = 0x\(hex(value))."
+        case .missingFeatures(let cpu, let names):
+            "Virtual CPU \(cpu) holds \(names.joined(separator: ", ")) state, which this host's processor lacks."
+        case .nestedGuest(let cpu): "Virtual CPU \(cpu) runs a guest of its own, which this machine does not offer."
+        }
+    }
+}
+
+func hex(_ value: UInt64) -> String { String(value, radix: 16) }
+
+extension VirtualCPUState {
+    /// Reads all state of a virtual CPU that does not run.
+    ///
+    /// - Parameter virtualClock: nanoseconds of the guest's clock, at which it stopped.
+    init(saving virtualCPU: KVMVirtualCPU, layout: XSaveLayout, virtualClock: Int64) throws {
+        // The order is the kernel's: reading the run state may let a pending INIT or SIPI take effect.
+        cpu.multiprocessorState = try virtualCPU.getMultiprocessorState()
+        cpu.setEvents(try virtualCPU.getEvents())
+        cpu.setRegisters(try virtualCPU.getRegisters())
+        let special = try virtualCPU.getSpecialRegisters()
+        cpu.setSpecialRegisters(special)
+        cpu.setVectorState(fromXSave: try virtualCPU.getXSave(), layout: layout)
+        cpu.xcr0 = try virtualCPU.getXCRs().extendedControlRegister0 ?? 1
+        cpu.setDebugRegisters(try virtualCPU.getDebugRegisters())
+        let indices = (CPUState.msrFields + [CPUState.deadlineField]).map(\.index)
+        cpu.setMSRs(try virtualCPU.getMSRs(indices).registers)
+        cpu.extra.tscKilohertz = Int64(try virtualCPU.getTSCFrequency())
+        cpu.updateHiddenFlags()
+        apic = MigrationStream::LocalAPICState(
+            try virtualCPU.getLocalAPIC(), base: special.apic_base, multiprocessorState: cpu.multiprocessorState,
+            virtualClock: virtualClock)
+        common.halted = cpu.multiprocessorState == 3 ? 1 : 0
+    }
+
+    /// Sets all state of a virtual CPU that has its CPUID and does not run.
+    ///
+    /// - Throws: `MachineStateError` for what this host does not have, `SystemError` for what the kernel refuses.
+    func load(into virtualCPU: KVMVirtualCPU, layout: XSaveLayout, virtualClock: Int64) throws {
+        let index = virtualCPU.index
+        if cpu.extra.nested != nil { throw MachineStateError.nestedGuest(cpu: index) }
+        let frequency = try virtualCPU.getTSCFrequency()
+        if cpu.extra.tscKilohertz > 0 && cpu.extra.tscKilohertz != Int64(frequency) {
+            try virtualCPU.setTSCFrequency(Int(cpu.extra.tscKilohertz))
+        }
+        try virtualCPU.setSpecialRegisters(
+            cpu.kvmSpecialRegisters(apicBase: UInt64(apic.base), taskPriority: UInt64(apic.taskPriority >> 4)))
+        var area = try virtualCPU.getXSave()
+        let homeless = cpu.storeVectorState(inXSave: &area, layout: layout)
+        if !homeless.isEmpty { throw MachineStateError.missingFeatures(cpu: index, homeless) }
+        try virtualCPU.setXSave(area)
+        try virtualCPU.setXCRs(kvm_xcrs(extendedControlRegister0: cpu.xcr0))
+        try virtualCPU.setRegisters(cpu.kvmRegisters)
+        try virtualCPU.setDebugRegisters(cpu.kvmDebugRegisters)
+        try setMSRs(of: virtualCPU)
+        try virtualCPU.setLocalAPIC(apic.kernelState(virtualClock: virtualClock))
+        if cpu.extra.tscDeadline != 0 {
+            _ = try virtualCPU.setMSRs([
+                ModelSpecificRegister(CPUState.timeStampCounterDeadlineMSR, cpu.extra.tscDeadline)
+            ])
+        }
+        try virtualCPU.setEvents(cpu.kvmEvents(hasPayload: false))
+        try virtualCPU.setMultiprocessorState(cpu.multiprocessorState)
+    }
+
+    private func setMSRs(of virtualCPU: KVMVirtualCPU) throws {
+        let registers = cpu.msrs
+        let refused = Set(try virtualCPU.setMSRs(registers.map(\.register)))
+        for (register, isDefault) in registers where refused.contains(register) && !isDefault {
+            throw MachineStateError.refusedMSR(cpu: virtualCPU.index, index: register.index, value: register.value)
+        }
+    }
+}
+
+extension kvm_xcrs {
+    /// XCR0, nil if the kernel gave none.
+    var extendedControlRegister0: UInt64? { nr_xcrs > 0 && xcrs.0.xcr == 0 ? xcrs.0.value : nil }
+
+    init(extendedControlRegister0 value: UInt64) {
+        self.init()
+        nr_xcrs = 1
+        xcrs.0.xcr = 0
+        xcrs.0.value = value
+    }
+}

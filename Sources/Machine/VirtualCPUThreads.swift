@@ -1,0 +1,214 @@
+internal import Devices
+internal import KVM
+internal import LinuxSystem
+internal import Synchronization
+
+/// What happens to a virtual CPU that only the machine can answer. Called on the virtual CPU's thread; must not block.
+protocol VirtualCPUEventReceiver: AnyObject, Sendable {
+    /// The guest wants the whole machine to do something.
+    func receive(_ event: SystemEvent)
+    /// A virtual CPU cannot go on; it waits until it is told otherwise.
+    func virtualCPUFailed(_ failure: VirtualCPUFailure)
+    /// A dirty ring is full; when this returns its entries are taken.
+    func drainDirtyRings()
+}
+
+/// Why a virtual CPU cannot go on.
+public struct VirtualCPUFailure: Error, Equatable, CustomStringConvertible {
+    public let index: Int
+    public let reason: String
+    public var description: String { "Virtual CPU \(index) stopped: \(reason)" }
+}
+
+/// The threads that run the virtual CPUs.
+///
+///     paused --resume--> running --pause--> paused        any --end--> ended
+///
+/// All are stopped at once: each is kicked first, and only then is any waited for. A virtual CPU that is paused has
+/// completed its last instruction, so that its state can be read and set from any thread.
+final class VirtualCPUThreads: Sendable {
+    private enum Order: Sendable { case pause, run, end }
+
+    private struct State: Sendable {
+        var order = Order.pause
+        /// Threads that have not reached the gate since the last resume.
+        var activeCount = 0
+        var threadIDs: [Int32]
+    }
+
+    let cpus: [KVMVirtualCPU]
+    private let ports: Bus
+    private let memory: Bus
+    private let signal: RealTimeSignal
+    private let state: Mutex<State>
+    /// Open while the guest may run, or when the threads are to end.
+    private let runGate = Gate()
+    /// Open while no thread runs its virtual CPU.
+    private let quietGate = Gate(isOpen: true)
+    /// Open while the threads are to stop: a virtual CPU that cannot go on waits here.
+    private let stopGate = Gate(isOpen: true)
+    private let isStopping = Atomic<Bool>(true)
+    private let threads = Mutex<[BlockingThread]>([])
+    private struct Receiver: Sendable { weak let object: (any VirtualCPUEventReceiver)? }
+    private let receiver = Mutex(Receiver(object: nil))
+
+    init(cpus: [KVMVirtualCPU], ports: Bus, memory: Bus) throws(SystemError) {
+        self.cpus = cpus
+        self.ports = ports
+        self.memory = memory
+        signal = try RealTimeSignal(index: 0)
+        state = Mutex(State(threadIDs: Array(repeating: 0, count: cpus.count)))
+    }
+
+    /// Starts the threads; the virtual CPUs are paused.
+    func start(reportingTo receiver: any VirtualCPUEventReceiver) throws(SystemError) {
+        self.receiver.withLock { $0 = Receiver(object: receiver) }
+        for cpu in cpus {
+            let thread = try BlockingThread(name: "vcpu-\(cpu.index)") { [self] in run(cpu) }
+            threads.withLock { $0.append(thread) }
+        }
+    }
+
+    /// Lets all virtual CPUs run.
+    func resume() {
+        for cpu in cpus { cpu.clearExitRequest() }
+        state.withLock {
+            precondition($0.order == .pause, "virtual CPUs are resumed twice")
+            $0.order = .run
+            $0.activeCount = cpus.count
+        }
+        quietGate.close()
+        stopGate.close()
+        isStopping.store(false, ordering: .releasing)
+        runGate.open()
+    }
+
+    /// Stops all virtual CPUs; when this returns none runs guest code or handles an exit.
+    ///
+    /// Not on a virtual CPU's own thread.
+    func pause() {
+        let wasRunning = state.withLock { state in
+            guard state.order == .run else { return false }
+            state.order = .pause
+            return true
+        }
+        guard wasRunning else { return }
+        runGate.close()
+        stopAll()
+    }
+
+    /// Ends the threads, for good.
+    func end() {
+        state.withLock { $0.order = .end }
+        stopAll()
+        runGate.open()
+        for thread in threads.withLock({ $0 }) { thread.join() }
+    }
+
+    private func stopAll() {
+        isStopping.store(true, ordering: .sequentiallyConsistent)
+        for cpu in cpus { cpu.kick(with: signal) }
+        stopGate.open()
+        quietGate.wait()
+    }
+
+    /// The kernel's ids of the threads, 0 for one that has not started yet.
+    var threadIDs: [Int32] { state.withLock { $0.threadIDs } }
+
+    // MARK: The threads
+
+    private func run(_ cpu: KVMVirtualCPU) {
+        cpu.bindToCurrentThread()
+        state.withLock { $0.threadIDs[cpu.index] = ThreadIdentity.current.number }
+        while true {
+            runGate.wait()
+            if state.withLock({ $0.order }) == .end { return }
+            runUntilStopped(cpu)
+            if state.withLock({ state in
+                state.activeCount -= 1
+                return state.activeCount == 0
+            }) {
+                quietGate.open()
+            }
+        }
+    }
+
+    private func runUntilStopped(_ cpu: KVMVirtualCPU) {
+        do {
+            while !isStopping.load(ordering: .acquiring) {
+                if let failure = try step(cpu) { return fail(cpu, failure) }
+            }
+            try cpu.completeExit()
+        } catch { fail(cpu, "\(error)") }
+    }
+
+    /// A failed virtual CPU waits like a paused one until all are paused; the others run on until the machine reacts.
+    private func fail(_ cpu: KVMVirtualCPU, _ reason: String) {
+        receiver.withLock { $0.object }?.virtualCPUFailed(VirtualCPUFailure(index: cpu.index, reason: reason))
+        stopGate.wait()
+    }
+
+    /// Runs until the next exit and handles it; why the virtual CPU cannot go on, if it cannot.
+    private func step(_ cpu: KVMVirtualCPU) throws(SystemError) -> String? {
+        switch try cpu.run() {
+        case .portWrite(let port, let width, let bytes):
+            for start in stride(from: 0, to: bytes.byteCount, by: width) {
+                ports.write(value(bytes, from: start, width: width), at: UInt64(port), width: width)
+            }
+        case .portRead(let port, let width, var bytes):
+            for start in stride(from: 0, to: bytes.byteCount, by: width) {
+                store(ports.read(at: UInt64(port), width: width), in: &bytes, from: start, width: width)
+            }
+        case .memoryWrite(let address, let bytes):
+            memory.write(value(bytes, from: 0, width: bytes.byteCount), at: address, width: bytes.byteCount)
+        case .memoryRead(let address, var bytes):
+            store(memory.read(at: address, width: bytes.byteCount), in: &bytes, from: 0, width: bytes.byteCount)
+        case .interrupted: break
+        case .dirtyRingFull: receiver.withLock { $0.object }?.drainDirtyRings()
+        case .shutdown: return stopAfter(.reset)
+        case .systemEvent(let type):
+            switch type {
+            case 1: return stopAfter(.shutdown)
+            case 2: return stopAfter(.reset)
+            default: return "the kernel reports system event \(type)."
+            }
+        case .entryFailed(let reason): return "the processor refused its state (0x\(hex(reason)))."
+        case .internalError(let suberror, let instruction):
+            let bytes = instruction.map { hex(UInt64($0)) }.joined(separator: " ")
+            return "KVM internal error \(suberror)" + (bytes.isEmpty ? "." : " at the instruction \(bytes).")
+        case .other(let reason): return "KVM exit \(reason) is unknown."
+        // Halts and interrupt windows are the in-kernel controller's own business; nothing asks for debug exits.
+        default:
+            return "KVM gave an exit that the in-kernel interrupt controller rules out."
+        }
+        return nil
+    }
+
+    /// The guest ended itself: its event goes out and this virtual CPU runs no further.
+    private func stopAfter(_ event: SystemEvent) -> String? {
+        receiver.withLock { $0.object }?.receive(event)
+        stopGate.wait()
+        return nil
+    }
+}
+
+private func value(_ bytes: borrowing RawSpan, from start: Int, width: Int) -> UInt64 {
+    var value: UInt64 = 0
+    for index in 0..<width { value |= UInt64(bytes.byte(at: start + index)) << UInt64(8 * index) }
+    return value
+}
+
+private func store(_ value: UInt64, in bytes: inout MutableRawSpan, from start: Int, width: Int) {
+    for index in 0..<width { bytes.setByte(UInt8(truncatingIfNeeded: value >> UInt64(8 * index)), at: start + index) }
+}
+
+extension RawSpan {
+    fileprivate func byte(at offset: Int) -> UInt8 { unsafeLoad(fromByteOffset: offset, as: UInt8.self) }
+}
+
+extension MutableRawSpan {
+    @_lifetime(self: copy self)
+    fileprivate mutating func setByte(_ value: UInt8, at offset: Int) {
+        storeBytes(of: value, toByteOffset: offset, as: UInt8.self)
+    }
+}

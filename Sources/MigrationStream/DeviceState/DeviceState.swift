@@ -1,0 +1,111 @@
+/// A structure of device state with QEMU's name and versions for it.
+public protocol StateFormat {
+    /// QEMU's name of the description, `cpu` or `pit channel`.
+    static var vmsdName: String { get }
+    /// The version that is saved.
+    static var currentVersion: Int { get }
+
+    /// Names every field in wire order, once, for all directions of the coder.
+    mutating func transfer(_ coder: inout StateCoder) throws(StateError)
+}
+
+/// The state of one device, which has a section of its own.
+///
+/// A fresh value is the state after reset, as far as the machine does not decide otherwise. What the machine decides
+/// and the stream does not say (how many slots, which subsections are sent) are properties too; loading a section
+/// leaves them as they were unless the section tells.
+public protocol DeviceState: StateFormat, Sendable {
+    /// The oldest version that is loaded.
+    static var minimumVersion: Int { get }
+
+    init()
+}
+
+/// A section's payload and the description that goes with it.
+public struct SavedState: Equatable, Sendable {
+    public var version: Int
+    public var bytes: [UInt8]
+    public var structure: StructureDescription
+}
+
+extension DeviceState {
+    /// The payload of the section and its description.
+    public func save() -> SavedState {
+        var coder = StateCoder(
+            .save, structure: Self.vmsdName, version: Self.currentVersion, recording: .description)
+        run(&coder)
+        return SavedState(
+            version: Self.currentVersion, bytes: coder.bytes, structure: coder.recorded.structureDescription)
+    }
+
+    /// The payload alone, which takes less time than `save`.
+    public func encoded() -> [UInt8] {
+        var coder = StateCoder(.save, structure: Self.vmsdName, version: Self.currentVersion)
+        run(&coder)
+        return coder.bytes
+    }
+
+    /// Bytes that the payload takes.
+    public var byteCount: Int {
+        var coder = StateCoder(.measure, structure: Self.vmsdName, version: Self.currentVersion)
+        run(&coder)
+        return coder.offset
+    }
+
+    /// The state as named values, also where QEMU's description has none.
+    public var values: StateStructure {
+        var coder = StateCoder(
+            .save, structure: Self.vmsdName, version: Self.currentVersion, recording: .values)
+        run(&coder)
+        return coder.recorded
+    }
+
+    /// Sets the state from a section's payload.
+    ///
+    /// - Parameters:
+    ///   - bytes: all that follows the version, up to the footer.
+    ///   - version: the version that the section's header gives.
+    /// - Throws: `StateError`; the state is then as it was.
+    public mutating func load(_ bytes: [UInt8], version: Int) throws(StateError) {
+        var loaded = self
+        var coder = StateCoder(.load, structure: Self.vmsdName, version: version, bytes: bytes)
+        try loaded.load(from: &coder)
+        try coder.finish()
+        self = loaded
+    }
+
+    /// A copy, because only loading changes a state.
+    private func run(_ coder: inout StateCoder) {
+        coder.recorded = StateStructure(name: Self.vmsdName, version: Self.currentVersion)
+        var copy = self
+        do {
+            try copy.transfer(&coder)
+        } catch {
+            // Only bytes can be wrong, and there are none: a state that refuses its own values is a mistake here.
+            preconditionFailure("\(Self.vmsdName) cannot be saved: \(error)")
+        }
+    }
+
+    /// Loads one section from where the coder stands, without asking for its end.
+    mutating func load(from coder: inout StateCoder) throws(StateError) {
+        let supported = Self.minimumVersion...Self.currentVersion
+        guard supported.contains(coder.version) else {
+            throw .unsupportedVersion(
+                structure: Self.vmsdName, found: coder.version, supported: supported, offset: 0)
+        }
+        coder.recorded = StateStructure(name: Self.vmsdName, version: coder.version)
+        try transfer(&coder)
+        try coder.refuseUnknownSubsection(of: Self.vmsdName)
+    }
+}
+
+extension StateCoder {
+    /// Refuses bytes that are left at the end of a section.
+    func finish() throws(StateError) {
+        guard remaining > 0 else { return }
+        if let name = Self.subsectionName(in: bytes, at: offset) {
+            throw .unknownSubsection(name, structure: structureName, offset: offset)
+        }
+        throw .trailingBytes(structure: structureName, offset: offset, count: remaining)
+    }
+}

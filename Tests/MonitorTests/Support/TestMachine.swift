@@ -1,0 +1,82 @@
+import Monitor
+import QMP
+import Synchronization
+
+/// A machine that remembers what was asked of it, and fails what it is told to.
+final class TestMachine: MachineControl {
+    struct State: Sendable {
+        var calls: [String] = []
+        var failing: Set<String> = []
+        /// The call that waits until the test lets it go on.
+        var held: String?
+        var waiting: CheckedContinuation<Void, Never>?
+    }
+
+    let state = Mutex(State())
+    var calls: [String] { state.withLock { $0.calls } }
+
+    func fail(_ names: Set<String>) { state.withLock { $0.failing = names } }
+    func hold(_ name: String) { state.withLock { $0.held = name } }
+
+    /// Lets the call that was held go on; false when it has not come yet.
+    func release() -> Bool {
+        let waiting = state.withLock { state -> CheckedContinuation<Void, Never>? in
+            if state.waiting != nil { state.held = nil }
+            return state.waiting.take()
+        }
+        waiting?.resume()
+        return waiting != nil
+    }
+
+    private func call(_ name: String) async throws {
+        let isHeld = state.withLock { $0.held == name }
+        if isHeld { await withCheckedContinuation { continuation in state.withLock { $0.waiting = continuation } } }
+        let hasFailed = state.withLock { state in
+            state.calls.append(name)
+            return state.failing.contains(name)
+        }
+        if hasFailed { throw QMPError("the machine failed to \(name)") }
+    }
+
+    func pause() async throws { try await call("pause") }
+    func resume() async throws { try await call("resume") }
+    func reset() async throws { try await call("reset") }
+    func pressPowerButton() async throws { try await call("press") }
+    func virtualCPUs() async -> [VirtualCPUInformation] { [VirtualCPUInformation(index: 0, threadID: 42)] }
+    func blockDevices() async -> [BlockDeviceInformation] { [] }
+}
+
+/// A migration engine that remembers what was asked of it.
+final class TestMigration: MigrationControl {
+    struct State: Sendable {
+        var calls: [String] = []
+        var info = MigrationInfo()
+    }
+
+    let state = Mutex(State())
+    var calls: [String] { state.withLock { $0.calls } }
+    func set(_ status: MigrationStatus) { state.withLock { $0.info.status = status } }
+    private func call(_ name: String) { state.withLock { $0.calls.append(name) } }
+
+    func information() async -> MigrationInfo { state.withLock { $0.info } }
+    func migrate(to address: MigrationAddress, resumes: Bool, _ settings: MigrationSettings) async throws {
+        call("migrate \(address) resumes=\(resumes)")
+    }
+    func acceptIncoming(from address: MigrationAddress, exitsOnError: Bool, _: MigrationSettings) async throws {
+        call("incoming \(address)")
+        if address == .unix(path: "/taken") { throw QMPError("the path is taken") }
+    }
+    func cancel() async throws { call("cancel") }
+    func proceed() async throws { call("proceed") }
+    func startPostcopy() async throws { call("postcopy") }
+    func pausePostcopy() async throws { call("pause") }
+    func recover(from address: MigrationAddress) async throws { call("recover \(address)") }
+    func parametersChanged(_ parameters: MigrationParameters) async { call("parameters") }
+}
+
+/// Remembers events.
+final class TestEvents: EventSink {
+    private let seen = Mutex<[String]>([])
+    var names: [String] { seen.withLock { $0 } }
+    func send(event name: String, data: QMPObject?) { seen.withLock { $0.append(name) } }
+}

@@ -1,0 +1,139 @@
+import Foundation
+import Testing
+
+/// Real migrations whose every channel passes through `apus stream relay`, in both directions.
+@Suite(
+    "Relaying between two QEMUs", .serialized,
+    .enabled(if: CountingGuest.obstacle == nil, Comment(rawValue: CountingGuest.obstacle ?? "")))
+struct RelayPeerTests {
+    /// A way to migrate, and what must then be seen to pass.
+    struct Way: Sendable, CustomTestStringConvertible {
+        let testDescription: String
+        var capabilities: [String] = []
+        var parameters: [String: JSON] = [:]
+        var relayOptions: [String] = []
+        /// Pieces of the relay's report.
+        var expected: [String] = []
+    }
+
+    static let multifdWays: [Way] = [
+        Way(
+            testDescription: "one channel and a return path", capabilities: ["return-path"],
+            expected: ["connection 0 migration:", "connection 0 return-path: 16 bytes, 2 messages"]),
+        Way(
+            testDescription: "multifd, 2 channels, return path", capabilities: ["multifd", "return-path"],
+            parameters: ["multifd-channels": 2],
+            expected: ["connection 1 multifd:", "connection 2 multifd:", "return-path: 16 bytes, 2 messages"]),
+        Way(
+            testDescription: "multifd, 4 channels of zlib", capabilities: ["multifd", "return-path"],
+            parameters: ["multifd-channels": 4, "multifd-compression": "zlib"],
+            expected: ["connection 4 multifd:", " compressed pages"]),
+        Way(
+            testDescription: "multifd, 3 channels of zstd", capabilities: ["multifd", "return-path"],
+            parameters: ["multifd-channels": 3, "multifd-compression": "zstd"],
+            expected: ["connection 3 multifd:", " compressed pages"]),
+        Way(
+            testDescription: "zlib, compressed anew by the relay", capabilities: ["multifd", "return-path"],
+            parameters: ["multifd-channels": 2, "multifd-compression": "zlib"], relayOptions: ["--recompress"],
+            expected: [" compressed pages"]),
+        Way(
+            testDescription: "zstd, compressed anew by the relay", capabilities: ["multifd", "return-path"],
+            parameters: ["multifd-channels": 2, "multifd-compression": "zstd"], relayOptions: ["--recompress"],
+            expected: [" compressed pages"]),
+    ]
+
+    @Test(arguments: multifdWays)
+    func `a guest goes on counting behind a relay`(way: Way) throws {
+        try Workbench.use { bench in
+            let (source, destination) = try startPair(bench, way)
+            try source.serial.wait(forLine: "count 20", within: .seconds(120))
+            try source.qmp.execute("stop")
+            let relay = try bench.startRelay(to: destination, options: way.relayOptions)
+            try source.migrate(to: relay.address)
+            try source.qmp.waitForMigration(["completed"], within: .seconds(60))
+            try destination.qmp.waitForMigration(["completed"], within: .seconds(60))
+            let report = try relay.waitForReport()
+            for piece in way.expected { #expect(report.contains(piece), "\(report)") }
+            #expect(!report.contains("encoded differently"), "\(report)")
+            try expectRecordsRoundTrip(bench)
+            try expectCountingGoesOn(from: source, to: destination)
+        }
+    }
+
+    @Test func `a guest that runs meanwhile sends XBZRLE pages, and its stream is whole`() throws {
+        try Workbench.use { bench in
+            let way = Way(
+                testDescription: "xbzrle", capabilities: ["xbzrle", "return-path"],
+                parameters: ["max-bandwidth": 40_000_000, "downtime-limit": 1, "xbzrle-cache-size": 67_108_864])
+            let (source, destination) = try startPair(bench, way)
+            try source.serial.wait(forLine: "count 20", within: .seconds(120))
+            let relay = try bench.startRelay(to: destination)
+            try source.migrate(to: relay.address)
+            // The counting alone dirties more than a millisecond carries: passes go on until the limit is lifted.
+            let limit = TimeLimit.seconds(120)
+            repeat {
+                try source.qmp.waitForEvent("MIGRATION_PASS", within: limit)
+            } while try source.qmp.execute("query-migrate")["xbzrle-cache"]?["pages"]?.int ?? 0 == 0
+            try source.setParameters(["downtime-limit": 2000, "max-bandwidth": 0])
+            try source.qmp.waitForMigration(["completed"], within: .seconds(60))
+            let report = try relay.waitForReport()
+            #expect(report.contains(" XBZRLE pages"), "\(report)")
+            try expectRecordsRoundTrip(bench)
+        }
+    }
+
+    @Test(arguments: [false, true])
+    func `a guest goes on counting while its memory is post-copied through a relay`(preempt: Bool) throws {
+        try Workbench.use { bench in
+            let way = Way(
+                testDescription: "post-copy",
+                capabilities: ["postcopy-ram"] + (preempt ? ["postcopy-preempt"] : []),
+                // Slow pushing, so that pages must be asked for.
+                parameters: ["max-postcopy-bandwidth": 20_000_000, "max-bandwidth": 10_000_000])
+            let (source, destination) = try startPair(bench, way)
+            try source.serial.wait(forLine: "count 20", within: .seconds(120))
+            try source.qmp.execute("stop")
+            let relay = try bench.startRelay(to: destination)
+            try source.migrate(to: relay.address)
+            try source.qmp.waitForMigration(["active"], within: .seconds(60))
+            try source.qmp.execute("migrate-start-postcopy")
+            try source.qmp.waitForMigration(["postcopy-active"], within: .seconds(60))
+            try destination.qmp.waitForMigration(["postcopy-active"], within: .seconds(60))
+            try destination.qmp.execute("cont")
+            try source.qmp.waitForMigration(["completed"], within: .seconds(120))
+            let report = try relay.waitForReport()
+            #expect(report.contains(" page requests"), "\(report)")
+            #expect(report.contains("connection 1 preempt:") == preempt, "\(report)")
+            #expect(!report.contains("encoded differently"), "\(report)")
+            try expectRecordsRoundTrip(bench)
+            try expectCountingGoesOn(from: source, to: destination)
+        }
+    }
+
+    private func startPair(_ bench: Workbench, _ way: Way) throws -> (source: QEMU, destination: QEMU) {
+        let guest = try CountingGuest.prepared.get()
+        let source = try bench.start("source", guest.arguments)
+        let destination = try bench.start("destination", guest.arguments + ["-incoming", "defer"])
+        for machine in [source, destination] {
+            try machine.setCapabilities(way.capabilities)
+            if !way.parameters.isEmpty { try machine.setParameters(way.parameters) }
+        }
+        return (source, destination)
+    }
+
+    /// Every channel that the relay recorded comes out of `apus stream rewrite` as it went in.
+    private func expectRecordsRoundTrip(_ bench: Workbench) throws {
+        let files = try FileManager.default.contentsOfDirectory(atPath: bench.path("records")).sorted()
+        #expect(files.contains("ch0.c2s"))
+        for file in files {
+            let path = bench.path("records/\(file)")
+            let recorded = try Data(contentsOf: URL(fileURLWithPath: path))
+            if recorded.isEmpty { continue }
+            let process = try bench.run(
+                "again-\(file)", ["sh", "-c", "exec '\(apus)' stream rewrite <'\(path)' >'\(path).again'"])
+            #expect(
+                try process.waitForExit(within: .seconds(60)) == 0, "\(file): \(bench.complaints(of: "again-\(file)"))")
+            #expect(try Data(contentsOf: URL(fileURLWithPath: path + ".again")) == recorded, "\(file) differs")
+        }
+    }
+}
