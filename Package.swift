@@ -50,12 +50,6 @@ let package = Package(
             name: "Devices", dependencies: ["MigrationStream", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
 
-        // KVM, memory and devices put together; the only place that sees all three.
-        .target(
-            name: "Machine",
-            dependencies: ["KVM", "Devices", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
-            swiftSettings: settings),
-
         // A guest without kernel and firmware, as data: its image, its parameters, its lines.
         .target(name: "CBuiltInGuest", exclude: ["Parts"]),
         .target(name: "BuiltInGuest", dependencies: ["CBuiltInGuest"], swiftSettings: settings),
@@ -68,6 +62,14 @@ let package = Package(
             name: "Migration", dependencies: ["MigrationStream", "PageCompression", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
 
+        // KVM, memory and devices put together; the only place that sees all three.
+        .target(
+            name: "Machine",
+            dependencies: [
+                "KVM", "Devices", "Migration", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux",
+            ],
+            swiftSettings: settings),
+
         // Channels: tcp unix fd exec file.
         .target(name: "Transports", dependencies: ["Migration", "LinuxSystem"], swiftSettings: settings),
 
@@ -78,10 +80,19 @@ let package = Package(
 
         // QMP over sockets: to any monitor, and the server of this one.
         .target(name: "QMPClient", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
-        .target(name: "Monitor", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
+        .target(
+            name: "Monitor",
+            dependencies: [
+                "QMP", "Machine", "Devices", "Migration", "Transports", "MigrationStream", "LinuxSystem",
+            ],
+            swiftSettings: settings),
 
         .executableTarget(
-            name: "apus", dependencies: ["StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser],
+            name: "apus",
+            dependencies: [
+                "Monitor", "Machine", "BuiltInGuest", "Devices", "QMPClient", "QMP", "StreamTools", "MigrationStream",
+                "HostCheck", "LinuxSystem", argumentParser,
+            ],
             swiftSettings: settings),
 
         // Guests for tests, on whatever ground is there. Not a part of any product.
@@ -96,6 +107,8 @@ let package = Package(
         .testTarget(
             name: "KVMTests", dependencies: ["KVM", "GuestSupport", "BuiltInGuest", "LinuxSystem", "CLinux"],
             swiftSettings: settings),
+        // Runs Scripts/lab-selftest, which needs nothing of this package.
+        .testTarget(name: "LabTests", swiftSettings: settings),
         .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "MigrationTests",
@@ -114,7 +127,7 @@ let package = Package(
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
         .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),
         .testTarget(
-            name: "MonitorTests", dependencies: ["Monitor", "QMPClient", "QMP", "LinuxSystem"],
+            name: "MonitorTests", dependencies: ["Monitor", "QMPClient", "QMP", "Transports", "LinuxSystem"],
             swiftSettings: settings),
         .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
         .testTarget(
@@ -128,10 +141,13 @@ let package = Package(
         .testTarget(
             name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
-            name: "DevicesTests", dependencies: ["Devices", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
+            name: "DevicesTests", dependencies: ["Devices", "MigrationStream", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "MachineTests",
-            dependencies: ["Machine", "KVM", "MigrationStream", "GuestMemory", "LinuxSystem", "CLinux"],
+            dependencies: [
+                "Machine", "KVM", "Devices", "MigrationStream", "GuestMemory", "BuiltInGuest", "GuestSupport",
+                "LinuxSystem", "CLinux",
+            ],
             swiftSettings: settings),
     ]
 )

@@ -68,17 +68,24 @@ class Command:
             os._exit(126)
 
     def stop(self, number):
-        """Signals every process of the command's session."""
-        for name in os.listdir("/proc"):
-            if not name.isdigit():
-                continue
+        """Signals every process of the command's session. To kill them takes several looks: one may be forking."""
+        limit = time.monotonic() + 2
+        while self.signal_session(number) and number == signal.SIGKILL and time.monotonic() < limit:
+            time.sleep(0.01)
+
+    def signal_session(self, number):
+        """Returns how many living processes it found."""
+        found = 0
+        for name in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{name}/stat") as file:
-                    session = int(file.read().rpartition(")")[2].split()[3])
-                if session == self.identifier:
+                    fields = file.read().rpartition(")")[2].split()  # state, parent, group, session
+                if int(fields[3]) == self.identifier and fields[0] not in "ZX":
                     os.kill(int(name), number)
+                    found += 1
             except (OSError, ValueError):
                 continue
+        return found
 
     def write_input(self):
         try:

@@ -71,6 +71,10 @@ class Host:
         os.mkdir(self.own)
         self.write_settings(images)
         started = time.monotonic()
+        while self.name == "b" and not os.path.exists(f"{self.folder}/link"):
+            if time.monotonic() > started + 20:
+                raise HostLost("host a did not offer its link within 20 s")
+            await asyncio.sleep(0.02)
         self.process = await asyncio.create_subprocess_exec(
             *self.arguments(images), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT, start_new_session=True, preexec_fn=die_with_parent)
@@ -118,8 +122,9 @@ class Host:
     def link(self):
         if self.options.hosts == 1:
             return ["-netdev", "user,id=link,restrict=on"]
-        here, there = f"{self.folder}/link.{self.name}", f"{self.folder}/link.{'ba'['ab'.index(self.name)]}"
-        return ["-netdev", f"dgram,id=link,local.type=unix,local.path={here},remote.type=unix,remote.path={there}"]
+        # A stream: with datagrams the emulator spins while the other side's queue is full.
+        role = "on" if self.name == "a" else "off"
+        return ["-netdev", f"stream,id=link,server={role},addr.type=unix,addr.path={self.folder}/link"]
 
     async def converse(self):
         """Connects to the port and hands every frame that comes in to the receiver of its command."""

@@ -1,4 +1,5 @@
-"""Talks to the guest's workload over the network for some seconds and prints one JSON line. Runs in a lab host.
+"""Talks to the guest's workload over the network for some seconds and prints "up" when it gets answers and
+one JSON line at the end. Runs in a lab host.
 
 client.py stream ADDRESS STOP-FILE   the numbered lines of TCP port 7000: one connection that must not break
 client.py ping ADDRESS STOP-FILE     a datagram to UDP port 7002 every 20 ms
@@ -22,7 +23,9 @@ def stream(address, is_over):
     for line in connection.makefile():
         time_now = time.monotonic()
         number, guest = (int(word) for word in line.split())
-        if expected is not None:
+        if expected is None:
+            print("up", flush=True)
+        else:
             wrong += number != expected
             longest = max(longest, time_now - last)
             guest_longest = max(guest_longest, (guest - last_guest) / 1e6)
@@ -42,7 +45,7 @@ def ping(address, is_over):
     sent = received = 0
     longest = 0.0
     last = due = time.monotonic()
-    while not is_over():
+    while not is_over() and (received or time.monotonic() < last + 60):
         if time.monotonic() >= due:
             due = time.monotonic() + PERIOD
             try:
@@ -55,7 +58,10 @@ def ping(address, is_over):
         except OSError:
             continue
         received += 1
-        longest = max(longest, time.monotonic() - last)
+        if received == 1:
+            print("up", flush=True)
+        else:
+            longest = max(longest, time.monotonic() - last)
         last = time.monotonic()
     return {"sent": sent, "lost": sent - received, "gap_ms": round(longest * 1e3, 1)}
 

@@ -63,11 +63,12 @@ class QMP:
 
 
 class Monitor:
-    """One monitor process with one guest."""
+    """One monitor process with one guest. Those of a trial are numbered; neighbours use different taps."""
 
-    def __init__(self, place, role, options, guest):
-        self.place, self.role, self.options, self.guest = place, role, options, guest
-        self.socket = f"{place.folder}/{role}.qmp"
+    def __init__(self, place, number, options, guest):
+        self.place, self.number, self.options, self.guest = place, number, options, guest
+        self.role = f"monitor {number} at {place.name}"
+        self.socket = f"{place.folder}/{number}.qmp"
         self.lines = []
         self.changed = threading.Condition()
         self.process = self.qmp = None
@@ -88,7 +89,7 @@ class Monitor:
             line += ["-drive", f"if=none,id=disk,format=raw,cache=none,file={options.disk}",
                      "-device", f"virtio-blk-{bus},drive=disk"]
         if options.network:
-            line += ["-netdev", "tap,id=net,ifname=tap0,script=no,downscript=no",
+            line += ["-netdev", f"tap,id=net,ifname=tap{self.number % 2},script=no,downscript=no",
                      "-device", f"virtio-net-{bus},netdev=net,mac=52:54:00:77:02:01"]
         return line + options.extra.split()
 
@@ -99,6 +100,8 @@ class Monitor:
         line = self.guest["APPEND"] + "".join(f" workload.{key}={value}" for key, value in words.items())
         if options.network:
             line += f" guest.address={options.network}/24"
+        if options.disk:
+            line += " workload.disk_area=2"
         return f"{line} {options.append}"
 
     def start(self, is_destination=False):

@@ -54,15 +54,23 @@ class LabPlace(Place):
         self.run("rm", "-rf", self.folder)
 
 
-def find(names):
-    """The source's and the destination's place: "here", "a" or "a,b"."""
-    if names == "here":
-        place = Place()
-        return place, place
-    if names == "a,b":
-        return LabPlace("a"), LabPlace("b")
-    place = LabPlace(names)
-    return place, place
+class Places:
+    """The places of a trial, each made when first asked for: "here", "a", "b"."""
+
+    def __init__(self):
+        self.made = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for place in self.made.values():
+            place.close()
+
+    def find(self, name):
+        if name not in self.made:
+            self.made[name] = Place() if name == "here" else LabPlace(name)
+        return self.made[name]
 
 
 def kill(process):

@@ -9,18 +9,28 @@ from monitor import Failed
 class Watchers:
     """None without a guest network. results() ends them and returns what each saw, under its name."""
 
-    def __init__(self, options, place):
+    def __init__(self, options, place, name):
         self.options, self.place = options, place
         self.processes = {}
-        self.stop_file = f"{place.folder}/stop"
+        self.stop_file = f"{place.folder}/{name}.stop"
 
     def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def start(self):
         if self.options.network:
             for kind in ("stream", "ping"):
                 self.processes[kind] = self.place.open(
                     [self.place.python, "-I", str(places.SCRIPTS / "trial.d" / "client.py"), kind, self.options.network,
                      self.stop_file])
-        return self
+        for kind, process in self.processes.items():
+            if process.stdout.readline() != b"up\n":
+                raise Failed(f"the network client {kind} gets no answer from the guest")
 
     def results(self):
         if not self.processes:

@@ -16,6 +16,12 @@ public struct BuiltInGuestParameters: Equatable, Sendable {
         case hot(mebibytes: Int)
     }
 
+    /// Kinds of vector registers.
+    public enum VectorRegisters: String, Sendable {
+        case sse
+        case avx
+    }
+
     /// What happens at the end.
     public enum Ending: String, Sendable {
         /// Stops with interrupts off.
@@ -42,6 +48,11 @@ public struct BuiltInGuestParameters: Equatable, Sendable {
     public var sleepsWhenIdle = false
     /// The TSC's frequency in kHz; nil: measured against the PIT, which is a few percent off on a busy host.
     public var tscFrequency: Int?
+    /// Watches no more than these registers, though there are. nil: all that are in force.
+    ///
+    /// A QEMU moves those that KVM says it supports. A KVM that emulates guest kernel code may not say so of registers
+    /// that its guests see and use, and QEMU then loses them: `.sse` is what every peer carries.
+    public var vectors: VectorRegisters?
     /// Instead of all this: dirty exactly so many pages, a line before and after each pass, for ever.
     public var touchedPageCount: Int?
 
@@ -61,6 +72,7 @@ public struct BuiltInGuestParameters: Equatable, Sendable {
         if let seconds { words.append("seconds=\(seconds)") }
         if sleepsWhenIdle { words.append("idle=halt") }
         if let tscFrequency { words.append("tsc=\(tscFrequency)") }
+        if let vectors { words.append("vectors=\(vectors.rawValue)") }
         if let touchedPageCount { words.append("touch=\(touchedPageCount)") }
         return words.joined(separator: " ")
     }

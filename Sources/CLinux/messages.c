@@ -2,12 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stddef.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
-#include <unistd.h>
 
 ssize_t clinux_peek_messages(int fd, void *bytes, size_t count, int *has_descriptors) {
   struct iovec vector = {.iov_base = bytes, .iov_len = count};
@@ -20,12 +15,7 @@ ssize_t clinux_peek_messages(int fd, void *bytes, size_t count, int *has_descrip
   return result;
 }
 
-int clinux_remove_unix_socket(const char *path) {
-  struct stat status;
-  if (lstat(path, &status) < 0) return errno == ENOENT ? 0 : -errno;
-  if (!S_ISSOCK(status.st_mode)) return -EEXIST;
-  return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
-}
+int clinux_is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 
 void clinux_wall_clock(int64_t *seconds, int64_t *nanoseconds) {
   struct timespec now;

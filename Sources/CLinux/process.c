@@ -1,9 +1,11 @@
 #include "CLinux.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 int clinux_name_thread(const char *name) {
   char shortened[16] = {0};
@@ -12,6 +14,24 @@ int clinux_name_thread(const char *name) {
 }
 
 void clinux_ignore_sigpipe(void) { signal(SIGPIPE, SIG_IGN); }
+
+static int termination_fd = -1;
+
+static void report_termination(int number) {
+  int saved = errno;
+  unsigned char byte = (unsigned char)number;
+  if (write(termination_fd, &byte, 1) < 0) { /* the pipe is full: it says so already */ }
+  errno = saved;
+}
+
+int clinux_report_termination(int fd) {
+  termination_fd = fd;
+  struct sigaction action = {.sa_handler = report_termination, .sa_flags = SA_RESTART};
+  const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+  for (int index = 0; index < 3; index++)
+    if (sigaction(numbers[index], &action, NULL) < 0) return -errno;
+  return 0;
+}
 
 int64_t clinux_monotonic_nanoseconds(void) {
   struct timespec now;

@@ -56,7 +56,7 @@ int clinux_remove_socket(const char *path) {
   struct stat status;
   if (lstat(path, &status) < 0) return errno == ENOENT ? 0 : -errno;
   if (!S_ISSOCK(status.st_mode)) return -EEXIST;
-  return unlink(path) < 0 ? -errno : 0;
+  return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 int clinux_local_port(int fd) {

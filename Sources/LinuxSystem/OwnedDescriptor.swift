@@ -20,6 +20,14 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
         return number
     }
 
+    /// A copy of a descriptor that somebody else owns, by its number.
+    public init(duplicating number: Int32) throws(SystemError) {
+        // The number is a person's word: one that is not open is their mistake, not ours.
+        let copy = clinux_duplicate(number)
+        if copy < 0 { throw SystemError(call: "dup", subject: "descriptor \(number)", number: -copy) }
+        self.init(adopting: copy)
+    }
+
     /// A second descriptor for the same open file.
     public func duplicate() throws(SystemError) -> OwnedDescriptor {
         OwnedDescriptor(adopting: try check(clinux_duplicate(number), "fcntl"))

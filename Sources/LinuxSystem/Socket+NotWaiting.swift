@@ -87,7 +87,7 @@ extension ListeningSocket {
         } catch {
             if error.number == EADDRINUSE { throw error }
         }
-        _ = try check(clinux_remove_unix_socket(path), "unlink", path)
+        _ = try check(clinux_remove_socket(path), "unlink", path)
         try self.init(on: .unix(path: path))
     }
 

@@ -21,9 +21,21 @@ extension Machine {
         try machine.setIdentityMapAddress(MachineLayout.identityMapAddress)
         try machine.makeInterruptController()
         try machine.makeTimer()
+        try machine.setRouting(routes)
         let manual = system.value(of: .manualDirtyLogProtection)
         if manual != 0 { try machine.enable(.manualDirtyLogProtection, UInt64(manual & 3)) }
         return machine
+    }
+
+    /// ISA interrupts reach a PIC and the IOAPIC, the timer's 0 on pin 2 there; the rest the IOAPIC alone.
+    private static var routes: [KVMVirtualMachine.Route] {
+        var routes: [KVMVirtualMachine.Route] = []
+        for gsi in 0..<UInt32(MachineLayout.ioAPICPinCount) {
+            if gsi < 8 { routes.append(.init(gsi: gsi, .pin(.primaryPIC, gsi))) }
+            if (8..<16).contains(gsi) { routes.append(.init(gsi: gsi, .pin(.secondaryPIC, gsi - 8))) }
+            if gsi != 2 { routes.append(.init(gsi: gsi, .pin(.ioAPIC, gsi == 0 ? 2 : gsi))) }
+        }
+        return routes
     }
 
     static func makeBlock(_ name: String, _ kind: MemoryMapping.Kind, byteCount: Int) throws -> RAMBlock {
@@ -46,7 +58,9 @@ extension Machine {
                 continue
             }
             let line = KVMInterruptLine(machine: kvm, gsi: MachineLayout.interrupt(ofTransport: index))
-            transports.append(try MMIOTransport(device: device, memory: memory, line: line))
+            let transport = try MMIOTransport(device: device, memory: memory, line: line)
+            try transport.attachNotifications(to: kvm, address: MachineLayout.address(ofTransport: index))
+            transports.append(transport)
         }
         return transports
     }
@@ -65,6 +79,19 @@ extension Machine {
                 device: transport)
         }
         return .memory(eventMappings + transportMappings)
+    }
+}
+
+extension MMIOTransport {
+    /// Has KVM itself notify the queues' server, so that a virtual CPU need not leave the guest for it.
+    fileprivate func attachNotifications(to kvm: KVMVirtualMachine, address: UInt64) throws(SystemError) {
+        guard let server else { return }
+        for queue in 0..<server.queueCount {
+            try server.withNotification(of: queue) { event throws(SystemError) in
+                try kvm.attachNotify(
+                    .memory(address + Self.notifyOffset), width: 4, value: UInt64(queue), to: event)
+            }
+        }
     }
 }
 

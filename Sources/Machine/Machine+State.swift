@@ -23,7 +23,7 @@ extension Machine {
             sections.append(MachineSection(cpu.apic, instance: index))
         }
         sections.append(MachineSection(MigrationStream::IOAPICState(try kvm.getIOAPIC())))
-        sections.append(MachineSection(try clockState()))
+        sections.append(MachineSection(try kvmClock.withLock { $0 } ?? readKVMClock()))
         sections.append(MachineSection(events.sectionName, events.saveSection()))
         sections.append(MachineSection(PICState(try kvm.getPIC(.primaryPIC)), instance: 0))
         sections.append(MachineSection(PICState(try kvm.getPIC(.secondaryPIC)), instance: 1))
@@ -53,10 +53,11 @@ extension Machine {
         return state
     }
 
-    private func clockState() throws -> KVMClockState {
+    /// KVM's clock now, and whether all virtual CPUs' time stamp counters agree with it.
+    func readKVMClock() throws -> KVMClockState {
         let now = try kvm.getClock()
         var state = KVMClockState()
-        state.clock = kvmClock.withLock { $0 } ?? now.clock
+        state.clock = now.clock
         state.isReliable = now.flags & 2 != 0  // KVM_CLOCK_TSC_STABLE
         return state
     }
@@ -174,7 +175,7 @@ extension Machine {
         if let state = loaded.intervalTimer {
             try kvm.setTimer(state.kernelState(clockOffset: timer.clockOffset &- monotonicNanoseconds))
         }
-        if let state = loaded.kvmClock { kvmClock.withLock { $0 = state.clock } }
+        if let state = loaded.kvmClock { kvmClock.withLock { $0 = state } }
         return loaded.global?.runState ?? "paused"
     }
 }

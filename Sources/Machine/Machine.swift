@@ -41,7 +41,8 @@ public final class Machine: Sendable {
     private let freshCPUs: [VirtualCPUState]
     private struct Observer: Sendable { weak let object: (any MachineObserver)? }
     private let observer = Mutex(Observer(object: nil))
-    let kvmClock = Mutex<UInt64?>(nil)
+    /// KVM's clock at which the guest stands still; nil before it first ran.
+    let kvmClock = Mutex<KVMClockState?>(nil)
     let loading = Mutex(LoadedSections())
 
     /// A part of a block in one of KVM's memory slots.
@@ -119,7 +120,7 @@ public final class Machine: Sendable {
 
     /// Lets the guest run.
     public func resume() throws {
-        if let nanoseconds = kvmClock.withLock({ $0 }) { try kvm.setClock(nanoseconds: nanoseconds) }
+        if let state = kvmClock.withLock({ $0 }) { try kvm.setClock(nanoseconds: state.clock) }
         // The guest's watchdogs are told that time has passed without them; a guest without kvmclock has no such ear.
         for cpu in threads.cpus { try? cpu.markPaused() }
         for device in allDevices { device.resume() }
@@ -132,8 +133,8 @@ public final class Machine: Sendable {
         threads.pause()
         clock.stop()
         for device in allDevices { device.pause() }
-        let now = try kvm.getClock()
-        kvmClock.withLock { $0 = now.clock }
+        let now = try readKVMClock()
+        kvmClock.withLock { $0 = now }
     }
 
     /// Brings a paused machine back to its first instruction; with a boot source, the kernel is loaded anew.

@@ -1,5 +1,6 @@
 public import Devices
 public import LinuxSystem
+public import MigrationStream
 
 /// What a machine is made of. Everything in it is the same at the source and at the destination of a migration.
 public struct MachineConfiguration: Sendable {
@@ -11,7 +12,7 @@ public struct MachineConfiguration: Sendable {
     public var ramByteCount: Int
     public var memoryKind: MemoryMapping.Kind
     public var cpuCount: Int
-    public var uuid: [UInt8]?
+    public var uuid: MachineUUID
     /// What the guest starts with; nil for a machine that waits for a migration.
     public var boot: BootSource?
     /// The host's end of the serial port.
@@ -20,7 +21,7 @@ public struct MachineConfiguration: Sendable {
     public var devices: [any VirtioDevice]
 
     public init(
-        ramByteCount: Int, memoryKind: MemoryMapping.Kind = .anonymous, cpuCount: Int = 1, uuid: [UInt8]? = nil,
+        ramByteCount: Int, memoryKind: MemoryMapping.Kind = .anonymous, cpuCount: Int = 1, uuid: MachineUUID = .none,
         boot: BootSource? = nil, serial: any ByteChannel = SilentChannel(), devices: [any VirtioDevice] = []
     ) {
         self.ramByteCount = ramByteCount

@@ -31,7 +31,7 @@ final class VirtualCPUThreads: Sendable {
 
     private struct State: Sendable {
         var order = Order.pause
-        /// Threads that have not reached the gate since the last resume.
+        /// Threads that have not come to rest since the last resume.
         var activeCount = 0
         var threadIDs: [Int32]
     }
@@ -39,14 +39,20 @@ final class VirtualCPUThreads: Sendable {
     let cpus: [KVMVirtualCPU]
     private let ports: Bus
     private let memory: Bus
-    private let signal: RealTimeSignal
+    let signal: RealTimeSignal
     private let state: Mutex<State>
-    /// Open while the guest may run, or when the threads are to end.
-    private let runGate = Gate()
+    /// One per thread, opened by each resume and closed by the thread when it has passed: so every thread passes once a
+    /// resume, also one that is so slow that it is told to stop before it came.
+    private let runGates: [Gate]
     /// Open while no thread runs its virtual CPU.
     private let quietGate = Gate(isOpen: true)
     /// Open while the threads are to stop: a virtual CPU that cannot go on waits here.
-    private let stopGate = Gate(isOpen: true)
+    let stopGate = Gate(isOpen: true)
+    let throttlePercentage = Atomic<Int>(0)
+    let throttleGate = Gate()
+    /// Opened when the throttle's thread is to end.
+    let throttleEnd = Gate()
+    let sleepsWanted: [SharedFlag]
     private let isStopping = Atomic<Bool>(true)
     private let threads = Mutex<[BlockingThread]>([])
     private struct Receiver: Sendable { weak let object: (any VirtualCPUEventReceiver)? }
@@ -57,6 +63,8 @@ final class VirtualCPUThreads: Sendable {
         self.ports = ports
         self.memory = memory
         signal = try RealTimeSignal(index: 0)
+        sleepsWanted = cpus.map { _ in SharedFlag() }
+        runGates = cpus.map { _ in Gate() }
         state = Mutex(State(threadIDs: Array(repeating: 0, count: cpus.count)))
     }
 
@@ -67,6 +75,8 @@ final class VirtualCPUThreads: Sendable {
             let thread = try BlockingThread(name: "vcpu-\(cpu.index)") { [self] in run(cpu) }
             threads.withLock { $0.append(thread) }
         }
+        let throttle = try BlockingThread(name: "throttle") { [self] in runThrottle() }
+        threads.withLock { $0.append(throttle) }
     }
 
     /// Lets all virtual CPUs run.
@@ -80,7 +90,7 @@ final class VirtualCPUThreads: Sendable {
         quietGate.close()
         stopGate.close()
         isStopping.store(false, ordering: .releasing)
-        runGate.open()
+        for gate in runGates { gate.open() }
     }
 
     /// Stops all virtual CPUs; when this returns none runs guest code or handles an exit.
@@ -92,16 +102,17 @@ final class VirtualCPUThreads: Sendable {
             state.order = .pause
             return true
         }
-        guard wasRunning else { return }
-        runGate.close()
-        stopAll()
+        if wasRunning { stopAll() }
     }
 
     /// Ends the threads, for good.
     func end() {
         state.withLock { $0.order = .end }
         stopAll()
-        runGate.open()
+        throttlePercentage.store(-1, ordering: .relaxed)
+        throttleGate.open()
+        throttleEnd.open()
+        for gate in runGates { gate.open() }
         for thread in threads.withLock({ $0 }) { thread.join() }
     }
 
@@ -121,7 +132,8 @@ final class VirtualCPUThreads: Sendable {
         cpu.bindToCurrentThread()
         state.withLock { $0.threadIDs[cpu.index] = ThreadIdentity.current.number }
         while true {
-            runGate.wait()
+            runGates[cpu.index].wait()
+            runGates[cpu.index].close()
             if state.withLock({ $0.order }) == .end { return }
             runUntilStopped(cpu)
             if state.withLock({ state in
@@ -163,7 +175,7 @@ final class VirtualCPUThreads: Sendable {
             memory.write(value(bytes, from: 0, width: bytes.byteCount), at: address, width: bytes.byteCount)
         case .memoryRead(let address, var bytes):
             store(memory.read(at: address, width: bytes.byteCount), in: &bytes, from: 0, width: bytes.byteCount)
-        case .interrupted: break
+        case .interrupted: sleepIfThrottled(cpu)
         case .dirtyRingFull: receiver.withLock { $0.object }?.drainDirtyRings()
         case .shutdown: return stopAfter(.reset)
         case .systemEvent(let type):
@@ -211,4 +223,53 @@ extension MutableRawSpan {
     fileprivate mutating func setByte(_ value: UInt8, at offset: Int) {
         storeBytes(of: value, toByteOffset: offset, as: UInt8.self)
     }
+}
+
+/// Slowing the guest down: of each period a virtual CPU sleeps a share.
+extension VirtualCPUThreads {
+    /// How long a virtual CPU runs between two sleeps, as in QEMU.
+    private static let slice: Duration = .milliseconds(10)
+
+    /// Makes every virtual CPU sleep `percentage` of its time, 0 to 99; 0 lets it run.
+    func setThrottle(percentage: Int) {
+        precondition((0...99).contains(percentage), "a throttle of \(percentage) %")
+        throttlePercentage.store(percentage, ordering: .relaxed)
+        throttleGate.open()
+    }
+
+    /// The throttle's own thread: interrupts each virtual CPU once a period, and it sleeps before it goes on.
+    func runThrottle() {
+        while true {
+            throttleGate.wait()
+            let percentage = throttlePercentage.load(ordering: .relaxed)
+            if percentage < 0 { return }
+            if percentage == 0 {
+                throttleGate.close()
+                // A throttle set between the look and the closing must not wait for the next.
+                if throttlePercentage.load(ordering: .relaxed) != 0 { throttleGate.open() }
+                continue
+            }
+            for (index, cpu) in cpus.enumerated() {
+                sleepsWanted[index].store(true)
+                cpu.kick(with: signal)
+            }
+            _ = throttleEnd.wait(for: Self.slice * 100 / (100 - percentage))
+        }
+    }
+
+    /// Sleeps if the throttle asked for it; an order to stop ends the sleep.
+    func sleepIfThrottled(_ cpu: KVMVirtualCPU) {
+        guard sleepsWanted[cpu.index].exchange(false) else { return }
+        cpu.clearExitRequest()
+        let percentage = throttlePercentage.load(ordering: .relaxed)
+        guard percentage > 0 else { return }
+        _ = stopGate.wait(for: Self.slice * percentage / (100 - percentage))
+    }
+}
+
+/// A flag in a place of its own, for arrays.
+final class SharedFlag: Sendable {
+    private let value = Atomic<Bool>(false)
+    func store(_ newValue: Bool) { value.store(newValue, ordering: .releasing) }
+    func exchange(_ newValue: Bool) -> Bool { value.exchange(newValue, ordering: .acquiringAndReleasing) }
 }

@@ -1,4 +1,5 @@
 public import QMP
+public import Transports
 
 /// What the monitor needs of the migration engine.
 ///

@@ -1,4 +1,5 @@
 import BuiltInGuest
+import Foundation
 import GuestSupport
 import LinuxSystem
 import Testing
@@ -57,6 +58,45 @@ struct QEMUGuestTests {
         #expect(!FileSystem.exists(path))
     }
 
+    /// Moves a guest of two virtual CPUs, dirtying 40 MiB/s, from one QEMU on this host to another.
+    @Test(
+        .enabled(if: noKVM == nil, Comment(rawValue: noKVM ?? "")), arguments: [false, true])
+    func `the built-in guest moves between two QEMUs with nothing lost`(isPostcopy: Bool) throws {
+        var parameters = parameters(cpuCount: 2)
+        parameters.regionMebibytes = 32
+        parameters.dirtyRate = .mebibytesPerSecond(40)
+        parameters.pattern = .random
+        parameters.seconds = nil
+        // What a QEMU carries on every kind of KVM.
+        parameters.vectors = .sse
+        let folder = try TemporaryFolder()
+        let source = try QEMUGuest(parameters, arguments: ["-qmp", "unix:\(folder.path)/a,server=on,wait=off"])
+        let destination = try QEMUGuest(
+            parameters, arguments: ["-qmp", "unix:\(folder.path)/b,server=on,wait=off", "-incoming", "defer"])
+        let monitors = (
+            source: try MonitorLine(path: "\(folder.path)/a"), destination: try MonitorLine(path: "\(folder.path)/b")
+        )
+        let last = try #require(source.lines.waitForReport(), "\(source.lines.all) \(source.process.complaints)")
+        if isPostcopy {
+            let capabilities = #"{"capabilities": [{"capability": "postcopy-ram", "state": true}]}"#
+            try monitors.source.execute("migrate-set-capabilities", capabilities)
+            try monitors.destination.execute("migrate-set-capabilities", capabilities)
+        }
+        let address = #"{"uri": "unix:\#(folder.path)/m"}"#
+        try monitors.destination.execute("migrate-incoming", address)
+        // Slow enough that some of it is still to come when post-copy starts.
+        try monitors.source.execute("migrate-set-parameters", #"{"max-bandwidth": \#(60 << 20)}"#)
+        try monitors.source.execute("migrate", address)
+        if isPostcopy { try monitors.source.execute("migrate-start-postcopy") }
+        let state = try monitors.source.waitForMigration()
+        #expect(state["status"] as? String == "completed")
+        let report = destination.lines.waitForReport { $0.checkedPageCount > last.checkedPageCount + 3 * 8192 }
+        let arrived = try #require(report, "\(destination.lines.all) \(destination.process.complaints)")
+        #expect(arrived.isClean)
+        #expect(arrived.timerTickCount > last.timerTickCount && arrived.apicTickCount > last.apicTickCount)
+        #expect(destination.lines.waitForStart(for: .zero) == nil, "it went on and did not boot again")
+    }
+
     @Test(
         .enabled(if: noLinux == nil, Comment(rawValue: noLinux ?? "")), .timeLimit(.minutes(10)))
     func `the Linux guest runs clean, here or in the lab`() throws {
@@ -68,4 +108,11 @@ struct QEMUGuestTests {
         #expect(later?.badPageCount == 0)
         #expect(later?.badRegisterCount == 0)
     }
+}
+
+/// A folder of its own, gone with this.
+private final class TemporaryFolder {
+    let path = NSTemporaryDirectory() + "/apus-\(UUID().uuidString.prefix(8))"
+    init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false) }
+    deinit { try? FileManager.default.removeItem(atPath: path) }
 }

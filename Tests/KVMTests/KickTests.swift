@@ -10,9 +10,13 @@ extension KVMTests {
             var configuration = BareMachine.Configuration()
             configuration.cpuCount = 2
             let machine = try BareMachine(configuration)
-            try machine.boot(lively { $0.cpuCount = 2 })
+            try machine.boot(
+                lively {
+                    $0.cpuCount = 2
+                    $0.period = 5000
+                })
             try machine.resume()
-            try #require(machine.lines.waitForReport() != nil, "\(machine.lines.all)")
+            try #require(machine.lines.waitForStart() != nil, "\(machine.lines.all)")
             var times: [Duration] = []
             for _ in 0..<50 {
                 // Both are in the guest again: it counts its rounds.
@@ -25,9 +29,10 @@ extension KVMTests {
             machine.stop()
             times.sort()
             print("kick: median \(times[25]), longest \(times[49]), 2 virtual CPUs, 50 samples")
-            // A limit that a lost kick would break, not a promise about speed: the next timer tick is 10 ms away at most,
-            // so a kick that waits for it shows in the median.
-            #expect(times[25] < .milliseconds(5))
+            // Without a kick the guest comes out when it prints its next line, some seconds later. The limit is for a
+            // host that emulates one and is busy.
+            #expect(times[25] < .milliseconds(100))
+            #expect(times[49] < .seconds(1))
         }
 
         /// Waits until the guest's work on a virtual CPU goes on.

@@ -49,4 +49,25 @@ import Testing
             _ = try MemoryMapping(.anonymous, byteCount: 1 << 50).byteCount
         }
     }
+
+    @Test(.enabled(if: freeHugePages >= 2, "no free huge pages of 2 MiB are set aside"))
+    func `explicit huge pages are as large as asked for`() throws {
+        let memory = try MemoryMapping(.hugePages(size: 2 << 20), byteCount: 4 << 20)
+        memory.bytes[(4 << 20) - 1] = 9
+        let kept = memory.bytes[(4 << 20) - 1]
+        #expect(memory.pageSize == 2 << 20)
+        #expect(kept == 9)
+    }
+
+    @Test(.enabled(if: freeHugePages == 0, "huge pages are set aside here"))
+    func `huge pages that are not there are an error at once`() throws {
+        #expect(throws: SystemError.self) {
+            _ = try MemoryMapping(.hugePages(size: 2 << 20), byteCount: 2 << 20, reservesMemory: true).byteCount
+        }
+    }
+}
+
+private var freeHugePages: Int {
+    let text = FileSystem.text(of: "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages") ?? ""
+    return Int(text.filter(\.isNumber)) ?? 0
 }

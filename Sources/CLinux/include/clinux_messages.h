@@ -10,8 +10,8 @@
 // with one of these bytes, or will come with a byte behind them.
 ssize_t clinux_peek_messages(int fd, void *bytes, size_t count, int *has_descriptors);
 
-// Removes the UNIX socket at `path`; 0 when there is none any more, -EEXIST when something else is there.
-int clinux_remove_unix_socket(const char *path);
+// Whether the number is a descriptor of this process.
+int clinux_is_open(int fd);
 
 void clinux_wall_clock(int64_t *seconds, int64_t *nanoseconds);
 

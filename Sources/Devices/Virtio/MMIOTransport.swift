@@ -15,6 +15,8 @@ internal import Synchronization
 public final class MMIOTransport: RegisterDevice {
     /// The bytes a transport takes in the address space.
     public static let byteCount: UInt64 = 0x200
+    /// Where the driver writes the number of a queue that has something for the device.
+    public static let notifyOffset = Register.queueNotify
 
     /// The bits of the status register.
     public struct Status: OptionSet, Sendable {

@@ -86,9 +86,9 @@ public final class QueueServer: Sendable {
     /// Lends the event descriptor that notifies a queue, for KVM.
     ///
     /// - Precondition: the queue exists.
-    public func withNotification(of queue: Int, _ body: (borrowing EventDescriptor) throws -> Void) rethrows {
-        try body(notifiers[queue].event)
-    }
+    public func withNotification(
+        of queue: Int, _ body: (borrowing EventDescriptor) throws(SystemError) -> Void
+    ) throws(SystemError) { try body(notifiers[queue].event) }
 
     func requestService() { wake.event.notify() }
 

@@ -15,7 +15,7 @@ extension StateCoder {
         let start = offset
         var elements: [StateValue] = []
         for index in values.indices {
-            let structure = try enter("\(name)[\(index)]", Value.vmsdName, version: Value.currentVersion) {
+            let structure = try enter(name, index: index, Value.vmsdName, version: Value.currentVersion) {
                 coder throws(StateError) in try values[index].transfer(&coder)
             }
             switch recording {
@@ -79,7 +79,7 @@ extension StateCoder {
             isLoaded = false
             try body(&self)
             guard isLoaded else {
-                throw .unknownSubsection(name, structure: path.joined(separator: "/"), offset: offset)
+                throw .unknownSubsection(name, structure: pathText, offset: offset)
             }
             wanted = outer
         }
@@ -131,7 +131,8 @@ extension StateCoder {
     /// Runs `body` one level deeper and returns what it recorded. Contents of a field without a description are
     /// recorded only if values are wanted.
     private mutating func enter(
-        _ name: String, _ vmsdName: String?, version: Int, _ body: (inout StateCoder) throws(StateError) -> Void
+        _ name: String, index: Int? = nil, _ vmsdName: String?, version: Int,
+        _ body: (inout StateCoder) throws(StateError) -> Void
     ) throws(StateError) -> StateStructure {
         let outer = recorded
         let outerVersion = self.version
@@ -142,7 +143,7 @@ extension StateCoder {
         recorded = StateStructure(name: vmsdName, version: vmsdName == nil ? nil : version)
         self.version = version
         wanted = nil
-        path.append(name)
+        path.append((name, index))
         try body(&self)
         if let vmsdName { try refuseUnknownSubsection(of: vmsdName) }
         path.removeLast()

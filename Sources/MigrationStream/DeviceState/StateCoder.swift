@@ -43,8 +43,8 @@ public struct StateCoder {
     let isWhole: Bool
     var recording: Recording
     var recorded = StateStructure(name: nil, version: nil)
-    /// The names of the structures around the current field.
-    var path: [String]
+    /// The structures around the current field, by name and index in an array.
+    var path: [(name: String, index: Int?)]
     /// QEMU's name of the current structure, with which the names of its subsections start.
     var structureName: String
     /// The subsection to load next, within `subsections`.
@@ -60,7 +60,7 @@ public struct StateCoder {
         self.bytes = bytes
         self.isWhole = isWhole
         self.recording = recording
-        path = [structure]
+        path = [(structure, nil)]
         structureName = structure
     }
 
@@ -68,7 +68,11 @@ public struct StateCoder {
     var remaining: Int { bytes.count - offset }
 
     /// The path of a field for an error.
-    func fieldPath(_ name: String) -> String { (path + [name]).joined(separator: "/") }
+    func fieldPath(_ name: String) -> String { pathText + "/" + name }
+
+    var pathText: String {
+        path.map { element in element.index.map { "\(element.name)[\($0)]" } ?? element.name }.joined(separator: "/")
+    }
 
     func need(_ byteCount: Int, for name: String) throws(StateError) {
         guard byteCount <= remaining else {

@@ -1,5 +1,6 @@
 internal import QMP
 internal import Synchronization
+internal import Transports
 
 extension CommandRegistry {
     /// `migrate` and what steers a migration.

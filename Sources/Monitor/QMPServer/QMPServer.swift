@@ -5,7 +5,7 @@ internal import Synchronization
 /// Serves QMP on UNIX sockets to any number of clients.
 ///
 /// One thread ("qmp") waits for all sockets, reads and writes; commands are executed by one task, one after the other
-/// in the order of their arrival over all clients, those sent with `exec-oob` at once. A client that does not read
+/// in the order of their arrival over all clients, those sent with `exec-oob` by a second one. A client that does not read
 /// costs the others nothing: its output is queued up to a limit, and then it is disconnected.
 ///
 ///     socket ─▶ thread: ServerSession ─▶ commands ─▶ task: registry ─▶ replies ─▶ client's output ─▶ thread ─▶ socket
@@ -37,6 +37,7 @@ public final class QMPServer: Sendable {
     private let outputs = Mutex<[ClientOutput]>([])
     private let thread = Mutex<BlockingThread?>(nil)
     private let jobs: AsyncStream<Job>.Continuation
+    private let urgentJobs: AsyncStream<Job>.Continuation
 
     /// What the thread is asked to do.
     enum Request: Sendable {
@@ -60,11 +61,16 @@ public final class QMPServer: Sendable {
         wakeUp = try EventDescriptor()
         let (stream, jobs) = AsyncStream.makeStream(of: Job.self)
         self.jobs = jobs
+        let (urgentStream, urgentJobs) = AsyncStream.makeStream(of: Job.self)
+        self.urgentJobs = urgentJobs
         try poller.add(wakeUp.number, for: .readable, key: 0)
         let started = try BlockingThread(name: "qmp") { [self] in ServerLoop(self).run() }
         thread.withLock { $0 = started }
         Task.detached { [self] in
             for await job in stream { await perform(job) }
+        }
+        Task.detached { [self] in
+            for await job in urgentStream { await perform(job) }
         }
     }
 
@@ -99,6 +105,7 @@ public final class QMPServer: Sendable {
         let thread = thread.withLock { $0.take() }
         thread?.join()
         jobs.finish()
+        urgentJobs.finish()
     }
 
     private func ask(_ request: Request) {
@@ -121,20 +128,14 @@ extension QMPServer {
 
     func enqueue(_ job: Job) { jobs.yield(job) }
 
-    /// Executes a command now, beside those that wait.
-    func performNow(_ command: Command, _ descriptors: [PassedDescriptor], for output: ClientOutput) {
-        guard registry.isOutOfBand(command.name) ?? false else {
-            let error =
-                registry.isOutOfBand(command.name) == nil
-                ? QMPError.unknownCommand(command.name) : ServerSession.notOutOfBand(command.name)
-            return finish(Reply(.failure(error), id: command.id), for: output)
-        }
-        Task.detached { [self] in await perform(.execute(command, descriptors, output)) }
-    }
+    func enqueueNow(_ job: Job) { urgentJobs.yield(job) }
 
     private func perform(_ job: Job) async {
         switch job {
         case .reply(let reply, let output): finish(reply, for: output)
+        case .execute(let command, _, let output)
+        where command.isOutOfBand && registry.isOutOfBand(command.name) == false:
+            finish(Reply(.failure(ServerSession.notOutOfBand(command.name)), id: command.id), for: output)
         case .execute(let command, let descriptors, let output):
             // Nobody would know the result of what a client asked that has gone; it may connect again and ask.
             guard !output.isClosed else { return }

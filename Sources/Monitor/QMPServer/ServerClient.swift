@@ -83,8 +83,10 @@ final class ServerClient {
     private func take(_ bytes: some Sequence<UInt8>) {
         for action in session.receive(Array(bytes)) {
             if case .executeNow(let command) = action {
+                // What is ready comes before it all the same, the answer to the negotiation above all.
+                _ = beginWaiting()
                 output.commandBegan()
-                server.performNow(command, descriptors, for: output)
+                server.enqueueNow(.execute(command, descriptors, output))
             } else {
                 waiting.append((action, descriptors))
             }

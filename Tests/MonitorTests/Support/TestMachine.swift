@@ -1,6 +1,7 @@
 import Monitor
 import QMP
 import Synchronization
+import Transports
 
 /// A machine that remembers what was asked of it, and fails what it is told to.
 final class TestMachine: MachineControl {
@@ -17,6 +18,9 @@ final class TestMachine: MachineControl {
 
     func fail(_ names: Set<String>) { state.withLock { $0.failing = names } }
     func hold(_ name: String) { state.withLock { $0.held = name } }
+
+    /// Whether a call is being held.
+    var isWaiting: Bool { state.withLock { $0.waiting != nil } }
 
     /// Lets the call that was held go on; false when it has not come yet.
     func release() -> Bool {

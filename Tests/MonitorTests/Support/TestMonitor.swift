@@ -35,7 +35,11 @@ final class TestMonitor: Sendable {
         try server.listen(at: path)
     }
 
-    deinit { Thread.detach { [server] in server.close(within: .milliseconds(100)) } }
+    deinit {
+        // Here and not with the server, whose thread may not get to it before the tests end.
+        unlink(path)
+        Thread.detach { [server] in server.close(within: .milliseconds(100)) }
+    }
 
     func client() async throws -> QMPClient { try await QMPClient.connect(to: path) }
     func rawClient() throws -> RawClient { RawClient(try Socket(connectingTo: .unix(path: path))) }

@@ -27,14 +27,15 @@ func tick(every milliseconds: Int, on port: String) {
     }
 }
 
-/// Holds values in the AVX and x87 registers while time passes, and checks that they are still there.
+/// Holds values in the AVX (SSE without it) and x87 registers while time passes, and checks that they are still there.
 func holdRegisters(processor: Int, _ counters: Counters) {
+    let hasAVX = workload_has_avx()
     var round: UInt64 = 0
     while true {
         round += 1
         let seed = Pages.mix(UInt64(processor) << 56 | round)
         let words = (0..<UInt64(WORKLOAD_REGISTER_WORDS)).map { Pages.mix(seed &+ $0) }
-        let changed = workload_hold_registers(words, 20_000, 20_000_000)
+        let changed = workload_hold_registers(words, hasAVX, 20_000, 20_000_000)
         counters.registersHeld.add(1, ordering: .relaxed)
         guard changed != 0 else { continue }
         let bad = counters.registersBad.add(1, ordering: .relaxed).newValue

@@ -29,14 +29,15 @@ struct Workload {
     private func run() {
         let shareCount = options.threads > 0 ? options.threads : processorCount
         let pageCount = options.memory * 256
-        let hasRegisters = options.holdsRegisters && workload_has_avx() != 0
+        let hasRegisters = options.holdsRegisters
+        let registers = !hasRegisters ? "none" : workload_has_avx() != 0 ? "avx" : "sse"
         let disk = DiskCheck(path: options.disk, area: options.diskArea, counters: counters)
         let hasNetwork = options.serves && access("/sys/class/net/eth0", F_OK) == 0
         let rate = options.rate == .infinity ? "max" : "\(options.rate)"
         say(
             "workload: start memory=\(options.memory) hot=\(controls.hotPages.load(ordering: .relaxed) / 256) "
                 + "rate=\(rate) pattern=\(options.pattern.rawValue) processors=\(processorCount) threads=\(shareCount) "
-                + "registers=\(hasRegisters ? 1 : 0) disk=\(disk == nil ? 0 : 1) network=\(hasNetwork ? 1 : 0)")
+                + "registers=\(registers) disk=\(disk == nil ? 0 : 1) network=\(hasNetwork ? 1 : 0)")
 
         let progress = (0..<shareCount).map { share in
             startDirtier(
@@ -83,7 +84,7 @@ struct Workload {
     /// Stops the work, checks everything once more, says so, and ends the guest.
     private func end(restarts: Bool, progress: [Progress], disk: DiskCheck?, report: Report) {
         controls.isStopping.store(true, ordering: .relaxed)
-        let limit = now() + 60_000_000_000
+        let limit = now() + 120_000_000_000
         let isDone = {
             progress.allSatisfy { $0.isDone.load(ordering: .acquiring) }
                 && (disk?.isDone.load(ordering: .acquiring) ?? true)

@@ -59,6 +59,11 @@ public struct CPUSegment: StateFormat, Equatable, Sendable {
         self.flags = flags
     }
 
+    /// 64 KiB of data at 0, as in all segment registers but CS after reset.
+    public static let resetData = CPUSegment(flags: 0x9300)
+    /// The last 64 KiB below 4 GiB, where the first instruction lies.
+    public static let resetCode = CPUSegment(selector: 0xF000, base: 0xFFFF_0000, flags: 0x9B00)
+
     public mutating func transfer(_ coder: inout StateCoder) throws(StateError) {
         try coder.field("selector", &selector)
         try coder.field("base", &base)

@@ -9,6 +9,7 @@ public struct CPUState: DeviceState, Equatable {
     public static let minimumVersion = 11
 
     /// RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15.
+    /// After reset RDX holds the processor's signature, which is the machine's choice.
     public var registers = [UInt64](repeating: 0, count: 16)
     public var instructionPointer: UInt64 = 0xFFF0
     public var flags: UInt64 = 2
@@ -16,9 +17,9 @@ public struct CPUState: DeviceState, Equatable {
     public var hiddenFlags: UInt32 = 0x40
     public var floatingPoint = CPUFloatingPoint()
     /// ES CS SS DS FS GS.
-    public var segments = [CPUSegment](repeating: CPUSegment(), count: 6)
-    public var ldt = CPUSegment()
-    public var taskRegister = CPUSegment()
+    public var segments: [CPUSegment] = [.resetData, .resetCode, .resetData, .resetData, .resetData, .resetData]
+    public var ldt = CPUSegment(flags: 0x8200)
+    public var taskRegister = CPUSegment(flags: 0x8B00)
     /// Base and limit only.
     public var gdt = CPUSegment()
     public var idt = CPUSegment()
@@ -43,8 +44,8 @@ public struct CPUState: DeviceState, Equatable {
     public var kernelGSBase: UInt64 = 0
     public var smbase: UInt32 = 0x30000
     public var pat: UInt64 = 0x0007_0406_0007_0406
-    /// Bit 0 global interrupts, 2 NMI blocked.
-    public var hiddenFlags2: UInt32 = 1
+    /// Bit 0 global interrupts, 2 NMI blocked, 8 virtual global interrupts.
+    public var hiddenFlags2: UInt32 = 0x101
     public var svm = CPUSVM()
     public var mtrrFixed = [UInt64](repeating: 0, count: 11)
     public var mtrrDefaultType: UInt64 = 0

@@ -7,7 +7,7 @@ public struct KVMClockState: DeviceState, Equatable {
     /// Nanoseconds that KVM_GET_CLOCK gave when the guest stopped.
     public var clock: UInt64 = 0
     /// Whether KVM called that clock stable; nil if the source does not say, as with machine types before 2.9.
-    public var isReliable: Bool? = false
+    public var isReliable: Bool? = true
 
     public init() {}
 

@@ -6,7 +6,8 @@ public struct PITState: DeviceState, Equatable {
 
     /// Not 0 while channel 0 raises no interrupt because another timer has taken its place.
     public var interruptDisabled: UInt32 = 0
-    public var channels = [Channel](repeating: Channel(), count: 3)
+    /// The gate of the third, which drives the speaker, is closed after reset.
+    public var channels = [Channel(), Channel(), Channel(gate: 0)]
     /// When channel 0 changes its output next; -1 if it does not.
     public var nextTransitionTime: Int64 = -1
 
@@ -35,11 +36,11 @@ public struct PITState: DeviceState, Equatable {
         public var accessMode: UInt8 = 0
         public var mode: UInt8 = 3
         public var isBCD: UInt8 = 0
-        public var gate: UInt8 = 1
+        public var gate: UInt8
         public var countLoadTime: Int64 = 0
         public var nextTransitionTime: Int64 = 0
 
-        public init() {}
+        public init(gate: UInt8 = 1) { self.gate = gate }
 
         public mutating func transfer(_ coder: inout StateCoder) throws(StateError) {
             try coder.field("count", &count)

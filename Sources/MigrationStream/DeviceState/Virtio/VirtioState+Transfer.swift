@@ -35,7 +35,7 @@ extension VirtioState {
         var count = UInt32(queueCount)
         try coder.field("nvqs", &count)
         try coder.check("nvqs", UInt64(count), atMost: UInt64(Self.queueLimit))
-        var inUse = queues.prefix(Int(count)).map(VirtioQueueInUse.init)
+        var inUse = queues.prefix(Int(count)).map { VirtioQueueInUse($0) }
         try coder.structures("vq", &inUse)
         guard coder.direction == .load else { return }
         for (index, queue) in inUse.enumerated() {
@@ -96,8 +96,7 @@ extension VirtioState {
             }
             parts.insert(.ringAddresses)
         }
-        let hasOtherSizes = queues.contains { $0.size != $0.proposedSize }
-        try coder.subsection("virtio/ringsize", isNeeded: hasOtherSizes) { coder throws(StateError) in
+        try coder.subsection("virtio/ringsize", isNeeded: queues.hasOtherSizes) { coder throws(StateError) in
             var sizes = queues.map(\.proposedSize)
             try coder.field("vring.num_default", &sizes, count: Self.queueLimit)
             for index in queues.indices { queues[index].proposedSize = sizes[index] }

@@ -33,7 +33,7 @@ public struct VirtioState: Equatable, Sendable {
     /// The configuration space as the device last computed it, in the guest's byte order.
     public var configuration: [UInt8] = []
     /// All slots. Those before the first of size 0 are in use.
-    public var queues = [VirtioQueueState](repeating: VirtioQueueState(), count: queueLimit)
+    public var queues = VirtioQueueTable()
     public var isBroken = false
     public var isStarted = false
     public var isDisabled = false

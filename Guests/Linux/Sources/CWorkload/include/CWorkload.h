@@ -8,10 +8,10 @@ enum { WORKLOAD_REGISTER_WORDS = 64 };
 /* Whether the processor has AVX and the kernel saves it. */
 int workload_has_avx(void);
 
-/* Loads the 16 AVX registers with words (4 each), an unusual rounding mode into MXCSR and 8 integers into the x87
- * stack, spins, sleeps for the given time without another instruction touching them, spins again, reads them back.
- * Returns a bit per AVX register that changed, bit 16 for MXCSR, bit 17 for the x87 stack. */
-uint32_t workload_hold_registers(const uint64_t *words, uint64_t spins, int64_t sleep_nanoseconds);
+/* Loads the 16 AVX (or SSE) registers with words (4 each, of which SSE takes 2), an unusual rounding mode into MXCSR
+ * and 8 integers into the x87 stack, spins, sleeps for the given time without another instruction touching them, spins
+ * again, reads them back. Returns a bit per vector register that changed, bit 16 for MXCSR, bit 17 for the x87 stack. */
+uint32_t workload_hold_registers(const uint64_t *words, int with_avx, uint64_t spins, int64_t sleep_nanoseconds);
 
 /* Pins the calling thread; with a priority above 0, makes it real-time. Returns 0 or -errno. */
 int workload_place_thread(int cpu, int priority);

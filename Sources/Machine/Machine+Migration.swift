@@ -1,0 +1,122 @@
+internal import Devices
+internal import GuestMemory
+internal import KVM
+internal import LinuxSystem
+public import Migration
+public import MigrationStream
+
+/// The machine as the migration engine sees it.
+extension Machine: MigratableMachine {
+    public var machineName: String { MachineConfiguration.machineName }
+
+    public var uuid: MachineUUID { configuration.uuid }
+
+    public var regions: [MemoryRegion] {
+        [
+            MemoryRegion(block: ram, beginsAsZero: configuration.boot == nil),
+            MemoryRegion(block: firmware, beginsAsZero: true),
+        ]
+    }
+
+    public var disks: [any MigratableDisk] { [] }
+
+    // MARK: Dirty pages
+
+    public func startDirtyTracking() throws -> Bool {
+        for slot in slots { try kvm.set(slot, logsDirtyPages: true) }
+        return kvm.system.value(of: .manualDirtyLogProtection) & 2 != 0
+    }
+
+    public func stopDirtyTracking() {
+        // Each slot by itself: one that KVM refuses must not keep the others slow.
+        for slot in slots { try? kvm.set(slot) }
+    }
+
+    public func readDirtyLog(of index: Int, into words: inout [UInt64]) throws {
+        for slot in slots(of: index) {
+            let firstWord = slot.region.blockOffset / pageSize / 64
+            let wordCount = (slot.region.byteCount / pageSize + 63) / 64
+            var part = [UInt64](repeating: 0, count: wordCount)
+            var span = part.mutableSpan
+            try kvm.getDirtyLog(slot: slot.number, into: &span)
+            words.replaceSubrange(firstWord..<firstWord + wordCount, with: part)
+        }
+    }
+
+    public func clearDirtyLog(of index: Int, firstWord: Int, words: [UInt64]) throws {
+        for slot in slots(of: index) {
+            let slotStart = slot.region.blockOffset / pageSize / 64
+            let pageCount = slot.region.byteCount / pageSize
+            let start = max(firstWord, slotStart)
+            let end = min(firstWord + words.count, slotStart + (pageCount + 63) / 64)
+            guard start < end else { continue }
+            let first = (start - slotStart) * 64
+            try kvm.clearDirtyLog(
+                slot: slot.number, firstPage: first, pageCount: min((end - start) * 64, pageCount - first),
+                bitmap: words.span.extracting(start - firstWord..<end - firstWord))
+        }
+    }
+
+    /// The slots of a region's block; RAM above 4 GiB has one of its own.
+    private func slots(of index: Int) -> [MemorySlot] {
+        let block = regions[index].block
+        return slots.filter { $0.region.block === block }
+    }
+
+    /// The kernel's log does not say who wrote.
+    public func dirtiedPageCounts() -> [Int] { [] }
+
+    public func setThrottle(_ throttle: GuestThrottle) {
+        if case .percentage(let percentage) = throttle {
+            threads.setThrottle(percentage: percentage)
+        } else {
+            threads.setThrottle(percentage: 0)
+        }
+    }
+
+    // MARK: Run right and state
+
+    public func pause(_ guest: consuming RunningGuest) -> GuestTransition {
+        do {
+            try pause()
+            return GuestTransition(.paused(PausedGuest()))
+        } catch { return GuestTransition(.running(guest), error: error) }
+    }
+
+    public func resume(_ guest: consuming PausedGuest) -> GuestTransition {
+        do {
+            try resume()
+            return GuestTransition(.running(RunningGuest()))
+        } catch { return GuestTransition(.paused(guest), error: error) }
+    }
+
+    public func saveDeviceState(wasRunning: Bool) throws -> SavedDeviceState {
+        let sections = try saveSections(runState: wasRunning ? "running" : "paused")
+        return SavedDeviceState(
+            sections: sections.map {
+                DeviceSection(
+                    name: $0.name, instance: UInt32($0.instance), version: UInt32($0.state.version),
+                    state: $0.state.bytes)
+            },
+            description: Self.description(of: sections))
+    }
+
+    public func checkSection(_ header: SectionHeader) throws {
+        try checkSection(name: header.name, instance: Int(header.instance), version: Int(header.version))
+    }
+
+    public func loadDeviceState(_ section: DeviceSection) throws {
+        try loadSection(
+            name: section.name, instance: Int(section.instance), version: Int(section.version),
+            payload: section.state)
+    }
+
+    public func finishLoading() throws -> Bool {
+        let runState: String = try finishLoading()
+        return runState == "running"
+    }
+
+    public func announce() {
+        for case let network as NetworkDevice in configuration.devices { network.announce() }
+    }
+}

@@ -1,0 +1,43 @@
+public import Devices
+internal import LinuxSystem
+public import Machine
+internal import Synchronization
+
+/// The machine as the monitor steers it: blocking work on threads, and the guest's own wishes as events.
+public final class MachineController: MachineControl, MachineObserver {
+    /// What the guest did that its owner must react to.
+    public enum Notice: Sendable {
+        case guestAsks(SystemEvent)
+        case failed(VirtualCPUFailure)
+    }
+
+    private let machine: Machine
+    private let disks: [BlockDeviceInformation]
+    private let handler = Mutex<(@Sendable (Notice) -> Void)?>(nil)
+
+    /// - Parameter disks: what `query-block` tells, in the order of the configuration.
+    public init(_ machine: Machine, disks: [BlockDeviceInformation] = []) {
+        self.machine = machine
+        self.disks = disks
+        machine.setObserver(self)
+    }
+
+    /// Sets what hears of notices. Called on any thread; must not block.
+    public func onNotice(_ handler: @escaping @Sendable (Notice) -> Void) { self.handler.withLock { $0 = handler } }
+
+    public func pause() async throws { try await onThread(named: "pause") { [machine] in try machine.pause() } }
+    public func resume() async throws { try await onThread(named: "resume") { [machine] in try machine.resume() } }
+    public func reset() async throws { try await onThread(named: "reset") { [machine] in try machine.reset() } }
+    public func pressPowerButton() async throws { machine.events.pressPowerButton() }
+
+    public func virtualCPUs() async -> [VirtualCPUInformation] {
+        machine.virtualCPUThreadIDs.enumerated().map { VirtualCPUInformation(index: $0, threadID: Int($1)) }
+    }
+
+    public func blockDevices() async -> [BlockDeviceInformation] { disks }
+
+    public func machine(_ machine: Machine, guestAsksFor event: SystemEvent) { notify(.guestAsks(event)) }
+    public func machine(_ machine: Machine, failed failure: VirtualCPUFailure) { notify(.failed(failure)) }
+
+    private func notify(_ notice: Notice) { handler.withLock { $0 }?(notice) }
+}

@@ -1,0 +1,210 @@
+internal import LinuxSystem
+public import Migration
+public import QMP
+internal import Synchronization
+internal import Transports
+
+/// Runs migrations of one machine: the engine on a thread of its own, QMP's words on one side and the engine's on the
+/// other.
+public actor MigrationController: MigrationControl {
+    private enum Run {
+        case outgoing(OutgoingMigration)
+        case incoming(IncomingMigration, addresses: [QMPValue])
+    }
+
+    private let machine: any MigratableMachine
+    private let driver: StateDriver
+    private let descriptors: DescriptorStore
+    private let events: any EventSink
+    private let relay: PhaseRelay
+    private var run: Run?
+    private var status: MigrationStatus?
+    private var errorDescription: String?
+    private var sendsEvents = false
+    /// Called when an incoming migration failed and nothing is left to wait for.
+    private let incomingFailed: @Sendable (String) -> Void
+
+    public init(
+        machine: any MigratableMachine, driver: StateDriver, descriptors: DescriptorStore, events: any EventSink,
+        incomingFailed: @escaping @Sendable (String) -> Void
+    ) {
+        self.machine = machine
+        self.driver = driver
+        self.descriptors = descriptors
+        self.events = events
+        self.incomingFailed = incomingFailed
+        relay = PhaseRelay()
+    }
+
+    // MARK: Source
+
+    public func migrate(
+        to address: QMP::MigrationAddress, resumes: Bool, _ settings: MigrationSettings
+    ) async throws {
+        if resumes { throw QMPError("Cannot resume if there is no paused migration") }
+        let connector = try Transports.connector(for: try address.transport, descriptor: descriptorLookup)
+        let observed = StateDrivenMachine(machine, driver: driver, isDestination: false)
+        let migration = OutgoingMigration(
+            machine: observed, connector: connector, options: MigrationOptions(settings),
+            policy: MigrationPolicy(settings), observer: relay)
+        begin(.outgoing(migration), settings)
+        let isRunning = await driver.state == .running
+        try start("migration") { [self] in
+            let right: GuestRight = isRunning ? .running(RunningGuest()) : .paused(PausedGuest())
+            switch migration.run(right) {
+            case .completed: finish { await $0.sourceCompleted(wasRunning: isRunning) }
+            case .failed(let error, _):
+                let text = "\(error)"
+                finish { $0.sourceFailed(text) }
+            case .uncertain(let error, _):
+                let text = "\(error)"
+                finish { $0.sourceFailed("The destination may run the guest or not: \(text)") }
+            }
+        }
+    }
+
+    private func sourceCompleted(wasRunning: Bool) async {
+        // A guest that stood still was never stopped by the engine: it is handed over from where it is.
+        if !wasRunning { _ = try? await driver.beginSwitchover() }
+        try? await driver.completeMigration()
+        enter(.completed)
+    }
+
+    private func sourceFailed(_ text: String) {
+        errorDescription = text
+        enter(status == .cancelling ? .cancelled : .failed)
+    }
+
+    public func cancel() async throws {
+        guard case .outgoing(let migration) = run, let status, status.isRunning else { return }
+        enter(.cancelling)
+        migration.cancel()
+    }
+
+    public func proceed() async throws {
+        if case .outgoing(let migration) = run { migration.continueSwitchover() }
+    }
+
+    public func parametersChanged(_ parameters: MigrationParameters) async {
+        guard case .outgoing(let migration) = run else { return }
+        migration.setMaximumBandwidth(Int(clamping: parameters.maximumBandwidth ?? 0))
+        migration.updatePolicy { $0.update(ending: .init(parameters), throttling: $0.throttling, timeout: $0.timeout) }
+    }
+
+    public func startPostcopy() async throws { throw QMPError("Postcopy is not supported by this monitor") }
+    public func pausePostcopy() async throws { throw QMPError("Postcopy is not supported by this monitor") }
+    public func recover(from address: QMP::MigrationAddress) async throws {
+        throw QMPError("Postcopy is not supported by this monitor")
+    }
+
+    // MARK: Destination
+
+    public func acceptIncoming(
+        from address: QMP::MigrationAddress, exitsOnError: Bool, _ settings: MigrationSettings
+    ) async throws {
+        let listener = try Transports.listener(for: try address.transport, descriptor: descriptorLookup)
+        let observed = StateDrivenMachine(machine, driver: driver, isDestination: true)
+        let migration = IncomingMigration(
+            machine: observed, listener: listener, dialect: StreamDialect(settings), observer: relay)
+        begin(.incoming(migration, addresses: listener.boundAddresses), settings)
+        try start("incoming") { [self] in
+            switch migration.run(PausedGuest()) {
+            case .completed(let right):
+                let isRunning = right.isRunning
+                finish { await $0.destinationCompleted(isRunning: isRunning) }
+            case .failed(let error, _):
+                let text = "\(error)"
+                finish { $0.destinationFailed(text, exits: exitsOnError) }
+            }
+        }
+    }
+
+    private func destinationCompleted(isRunning: Bool) async {
+        if !isRunning { try? await driver.arrive(from: .paused) }
+        enter(.completed)
+    }
+
+    private func destinationFailed(_ text: String, exits: Bool) {
+        errorDescription = text
+        enter(.failed)
+        if exits { incomingFailed(text) }
+    }
+
+    // MARK: Both
+
+    private func begin(_ run: Run, _ settings: MigrationSettings) {
+        self.run = run
+        errorDescription = nil
+        sendsEvents = settings.capabilities.has(.events)
+        relay.onPhase { [weak self] status in Task { await self?.enterWhileRunning(status) } }
+        enter(.setup)
+    }
+
+    /// Runs the engine on a thread.
+    private func start(_ name: String, _ body: @escaping @Sendable () -> Void) throws {
+        do { _ = try BlockingThread(name: name, body: body) } catch {
+            errorDescription = "\(error)"
+            enter(.failed)
+            throw error
+        }
+    }
+
+    private nonisolated func finish(_ body: @escaping @Sendable (isolated MigrationController) async -> Void) {
+        Task { await body(self) }
+    }
+
+    /// A phase reported by the engine's thread; one that comes after the end means nothing any more.
+    private func enterWhileRunning(_ next: MigrationStatus) {
+        guard let status, status.isRunning, status != .cancelling, !next.hasEnded else { return }
+        enter(next)
+    }
+
+    private func enter(_ next: MigrationStatus) {
+        guard next != status || next == .setup else { return }
+        status = next
+        if sendsEvents { events.send(event: "MIGRATION", data: ["status": .string(next.rawValue)]) }
+    }
+
+    private var descriptorLookup: Transports.DescriptorLookup {
+        { [descriptors] name in
+            if let number = Int32(name) { return try OwnedDescriptor(duplicating: number).release() }
+            return try descriptors.take(named: name).release()
+        }
+    }
+
+    public func information() async -> MigrationInfo {
+        var info = MigrationInfo(status: status)
+        info.errorDescription = errorDescription
+        switch run {
+        case .outgoing(let migration)? where status != .cancelled: info.fill(from: migration.statistics)
+        case .incoming(_, let addresses)? where status?.isRunning == true: info.socketAddresses = addresses
+        default: break
+        }
+        return info
+    }
+}
+
+/// Turns the engine's phases into QMP's statuses.
+private final class PhaseRelay: MigrationObserver {
+    private let handler = Mutex<(@Sendable (MigrationStatus) -> Void)?>(nil)
+
+    func onPhase(_ handler: @escaping @Sendable (MigrationStatus) -> Void) { self.handler.withLock { $0 = handler } }
+
+    func outgoingMigration(entered phase: OutgoingPhase) {
+        switch phase {
+        case .pass: report(.active)
+        case .preSwitchover: report(.preSwitchover)
+        case .deviceState: report(.device)
+        case .setup, .switchover, .completion, .rollback, .completed, .failed, .cancelled, .uncertain: break
+        }
+    }
+
+    func incomingMigration(entered phase: IncomingPhase) {
+        switch phase {
+        case .active: report(.active)
+        case .setup, .deviceState, .completion, .completed, .failed: break
+        }
+    }
+
+    private func report(_ status: MigrationStatus) { handler.withLock { $0 }?(status) }
+}

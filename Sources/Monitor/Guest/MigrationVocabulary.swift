@@ -1,0 +1,126 @@
+internal import LinuxSystem
+internal import Migration
+internal import QMP
+internal import Transports
+
+/// QMP's words for a migration in the engine's types.
+extension QMP::MigrationAddress {
+    /// - Throws: `QMPError` for a transport that is not there.
+    var transport: Transports::MigrationAddress {
+        get throws {
+            switch self {
+            case .tcp(let host, let port, let lastPort, let ipv4, let ipv6):
+                let family: Transports::MigrationAddress.IPFamily =
+                    ipv6 == false || (ipv4 == true && ipv6 != true)
+                    ? .ipv4 : ipv4 == false || (ipv6 == true && ipv4 != true) ? .ipv6 : .any
+                return .tcp(host: host, port: port, lastPort: lastPort ?? port, family: family)
+            case .unix(let path): return .unix(path: path)
+            case .descriptor(let name): return .descriptor(name)
+            case .command(let words): return .exec(words)
+            case .file(let path, let offset): return .file(path: path, offset: Int64(clamping: offset))
+            case .vsock: throw QMPError("The transport vsock is not available in this monitor")
+            case .rdma: throw QMPError("The transport rdma is not available in this monitor")
+            }
+        }
+    }
+}
+
+extension MigrationOptions {
+    init(_ settings: MigrationSettings) {
+        self.init()
+        let capabilities = settings.capabilities
+        let parameters = settings.parameters
+        dialect = StreamDialect(settings)
+        maximumBandwidth = Int(clamping: parameters.maximumBandwidth ?? 0)
+        hasReturnPath = capabilities.has(.returnPath)
+        pausesBeforeSwitchover = capabilities.has(.pauseBeforeSwitchover)
+        validatesUUID = capabilities.has(.validateUUID)
+        if capabilities.has(.xbzrle) { xbzrleCacheByteCount = Int(clamping: parameters.number(.xbzrleCacheSize)) }
+    }
+}
+
+extension StreamDialect {
+    init(_ settings: MigrationSettings) {
+        self.init()
+        if settings.capabilities.has(.multifd) { channelCount = settings.parameters.multifdChannelCount }
+        zeroPages = ZeroPageDetection(rawValue: settings.parameters.text(.zeroPageDetection)) ?? .byChannels
+        switch settings.parameters.text(.multifdCompression) {
+        case "zlib": compression = .zlib(level: Int(settings.parameters.number(.multifdZlibLevel)))
+        case "zstd": compression = .zstd(level: Int(settings.parameters.number(.multifdZstdLevel)))
+        default: break
+        }
+    }
+}
+
+extension EndingPolicy {
+    init(_ parameters: MigrationParameters) {
+        var rule = DowntimeLimitRule()
+        rule.limit = parameters.downtimeLimit
+        rule.switchoverBandwidth = parameters.availableSwitchoverBandwidth.map { Int(clamping: $0) }
+        self = .downtimeLimit(rule)
+    }
+}
+
+extension MigrationPolicy {
+    init(_ settings: MigrationSettings) {
+        self.init(ending: EndingPolicy(settings.parameters))
+        guard settings.capabilities.has(.autoConverge) else { return }
+        var throttle = AutoConverge()
+        throttle.initial = Int(settings.parameters.number(.cpuThrottleInitial))
+        throttle.increment = Int(settings.parameters.number(.cpuThrottleIncrement))
+        throttle.maximum = Int(settings.parameters.number(.maximumCPUThrottle))
+        throttle.hasTailSlow = settings.parameters.isOn(.cpuThrottleTailslow)
+        throttle.downtimeLimit = settings.parameters.downtimeLimit
+        throttle.trigger.threshold = Int(settings.parameters.number(.throttleTriggerThreshold))
+        update(ending: ending, throttling: .autoConverge(throttle), timeout: nil)
+    }
+}
+
+extension MigrationInfo {
+    mutating func fill(from statistics: MigrationStatistics) {
+        totalTime = statistics.totalTime
+        setupTime = statistics.setupTime
+        if status == .completed {
+            downtime = statistics.downtime
+            var parts = QMP::DowntimeParts()
+            parts.pause = statistics.downtimeParts.pause
+            parts.lastSync = statistics.downtimeParts.lastSync
+            parts.lastPages = statistics.downtimeParts.lastPages
+            parts.save = statistics.downtimeParts.save
+            parts.send = statistics.downtimeParts.send
+            parts.load = statistics.downtimeParts.load
+            downtimeParts = parts
+        } else {
+            expectedDowntime = statistics.expectedDowntime
+        }
+        if case .percentage(let value) = statistics.throttle { cpuThrottlePercentage = value }
+        guard status != .setup else { return }
+        var memory = RAMStatistics()
+        memory.transferred = UInt64(statistics.transferredByteCount)
+        memory.remaining = status == .completed ? 0 : UInt64(statistics.remainingByteCount)
+        memory.total = UInt64(statistics.totalByteCount)
+        memory.duplicate = UInt64(statistics.zeroPageCount)
+        memory.normal = UInt64(statistics.normalPageCount)
+        memory.normalBytes = UInt64(statistics.normalPageCount) * 4096
+        memory.dirtyPagesRate = UInt64(statistics.dirtyPageRate)
+        memory.mbps = statistics.bitsPerSecond / 1e6
+        memory.dirtySyncCount = UInt64(statistics.dirtySyncCount)
+        memory.multifdBytes = UInt64(statistics.multifdByteCount)
+        memory.pagesPerSecond = UInt64(statistics.pagesPerSecond)
+        memory.precopyBytes = UInt64(statistics.precopyByteCount)
+        memory.downtimeBytes = UInt64(statistics.downtimeByteCount)
+        ram = memory
+    }
+}
+
+extension MigrationListener {
+    /// Where it really listens, as `query-migrate` tells.
+    var boundAddresses: [QMPValue] {
+        guard let listener = self as? SocketListener else { return [] }
+        switch listener.boundAddress {
+        case .tcp(let host, let port):
+            return [["type": "inet", "host": .string(host.isEmpty ? "0.0.0.0" : host), "port": .string("\(port)")]]
+        case .unix(let path): return [["type": "unix", "path": .string(path)]]
+        }
+    }
+}
