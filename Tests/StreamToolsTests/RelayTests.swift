@@ -63,15 +63,25 @@ import Testing
     }
 
     @Test func `cuts both sides when a channel is damaged, and says where`() throws {
-        let ground = try RelayGround()
+        let ground = try RelayGround(options: .init(endsWhenCut: true))
         let (source, destination) = try ground.connect()
         try source.send(Array(stream.prefix(20)) + [0x55])
         #expect(try destination.receiveToEnd() == Array(stream.prefix(20)))
         #expect(try source.receiveToEnd() == [])
-        ground.relay.stop()
         let report = try ground.finish()
         #expect(!report.isComplete)
         #expect(report.connections.first?.failures.first?.contains("offset 20") == true, "\(report.text)")
+    }
+
+    @Test func `ends at once when it is stopped, and cuts what is open`() throws {
+        let ground = try RelayGround()
+        let (source, destination) = try ground.connect()
+        try source.send(Array(stream.prefix(20)))
+        #expect(try destination.receive(20) == Array(stream.prefix(20)))
+        ground.relay.stop()
+        #expect(try !ground.finish().isComplete)
+        #expect(try source.receiveToEnd() == [])
+        #expect(try destination.receiveToEnd() == [])
     }
 
     @Test func `waits for the recovery after a cut, which continues the blocks and sections`() throws {

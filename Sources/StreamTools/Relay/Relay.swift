@@ -18,10 +18,13 @@ public final class Relay: Sendable {
         public var recordFolder: String?
         /// Compresses the pages of compressed multifd channels anew, instead of sending them on as they came.
         public var recompresses = false
+        /// Ends when all connections are closed, also after a migration that failed: no recovery is waited for.
+        public var endsWhenCut = false
 
-        public init(recordFolder: String? = nil, recompresses: Bool = false) {
+        public init(recordFolder: String? = nil, recompresses: Bool = false, endsWhenCut: Bool = false) {
             self.recordFolder = recordFolder
             self.recompresses = recompresses
+            self.endsWhenCut = endsWhenCut
         }
     }
 
@@ -39,7 +42,7 @@ public final class Relay: Sendable {
         listener = try ListeningSocket(on: address)
         self.destination = destination
         self.options = options
-        state = RelayState()
+        state = RelayState(endsWhenCut: options.endsWhenCut)
     }
 
     /// Where it listens; a port 0 has become the real one.

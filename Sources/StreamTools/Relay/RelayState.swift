@@ -9,15 +9,23 @@ final class RelayState: Sendable {
         var openCount = 0
         var isComplete = false
         var hasEnded = false
+        var hasBegun = false
     }
 
     private let contents = Mutex(Contents())
+    private let endsWhenCut: Bool
+
+    init(endsWhenCut: Bool) { self.endsWhenCut = endsWhenCut }
 
     /// Whether a main channel came to its end mark.
     var isComplete: Bool { contents.withLock { $0.isComplete } }
 
     /// Whether nothing more is to be relayed.
-    var isOver: Bool { contents.withLock { $0.hasEnded || ($0.isComplete && $0.openCount == 0) } }
+    var isOver: Bool { contents.withLock { $0.hasEnded || ended($0) } }
+
+    private func ended(_ contents: Contents) -> Bool {
+        contents.openCount == 0 && contents.hasBegun && (contents.isComplete || endsWhenCut)
+    }
 
     func publish(_ decoder: StreamDecoder) { contents.withLock { $0.decoder = decoder } }
 
@@ -25,13 +33,18 @@ final class RelayState: Sendable {
 
     func end() { contents.withLock { $0.hasEnded = true } }
 
-    func connectionBegan() { contents.withLock { $0.openCount += 1 } }
+    func connectionBegan() {
+        contents.withLock {
+            $0.openCount += 1
+            $0.hasBegun = true
+        }
+    }
 
-    /// Returns whether that was the last of a complete migration.
+    /// Returns whether that was the last of a migration that has ended.
     func connectionEnded() -> Bool {
         contents.withLock {
             $0.openCount -= 1
-            return $0.isComplete && $0.openCount == 0
+            return ended($0)
         }
     }
 

@@ -104,8 +104,9 @@ struct DamagedPacket: Error, CustomStringConvertible {
 extension MultifdSummary {
     var headline: String {
         let pages = blocks.reduce(0) { $0 + $1.normalPageCount + $1.zeroPageCount }
-        return "multifd channel \(channel.map { "\($0)" } ?? "?"), \(byteCount) bytes, \(packetCount) packets, "
-            + "\(pages) pages, \(syncCount) syncs" + (compression.map { ", \($0)" } ?? "")
+        return "multifd channel \(channel.map { "\($0)" } ?? "?"), \(counted(byteCount, "byte")), "
+            + "\(counted(packetCount, "packet")), \(counted(pages, "page")), \(counted(syncCount, "sync"))"
+            + (compression.map { ", \($0)" } ?? "")
     }
 
     var text: String {

@@ -74,7 +74,8 @@ public struct ReturnPathSummary: Sendable {
 
 extension ReturnPathSummary {
     var headline: String {
-        "return path, \(byteCount) bytes, \(messageCount) messages, \(pageRequestCount) page requests"
+        "return path, \(counted(byteCount, "byte")), \(counted(messageCount, "message")), "
+            + counted(pageRequestCount, "page request")
     }
 
     var text: String {

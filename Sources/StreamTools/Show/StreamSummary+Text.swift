@@ -8,7 +8,8 @@ extension StreamSummary {
             case .preempt: "preempt channel"
             default: "migration" + (machine.map { " of a \($0)" } ?? "")
             }
-        return "\(name), \(byteCount) bytes, \(sections.count) sections, \(pageRecordCount) page records"
+        return "\(name), \(counted(byteCount, "byte")), \(counted(sections.count, "section")), "
+            + counted(pageRecordCount, "page record")
             + (kind == .migration && !hasEndMark ? ", without its end" : "")
     }
 

@@ -43,3 +43,6 @@ func hexadecimal(_ value: Int) -> String { "0x" + String(value, radix: 16) }
 
 /// The number, or nothing for 0.
 func unlessZero(_ value: Int) -> String { value == 0 ? "" : String(value) }
+
+/// A number and what it counts: "1 page", "2 pages".
+func counted(_ count: Int, _ thing: String) -> String { count == 1 ? "1 \(thing)" : "\(count) \(thing)s" }

@@ -32,6 +32,9 @@ struct RelayCommand: ParsableCommand {
     @Flag(help: "Compress the pages of compressed multifd channels anew.")
     var recompress = false
 
+    @Flag(help: "End when all connections are closed, also after a failure: wait for no recovery.")
+    var once = false
+
     @Flag(help: "Print 'listening ADDRESS' on standard output first, for scripts that pick port 0.")
     var announce = false
 
@@ -40,7 +43,7 @@ struct RelayCommand: ParsableCommand {
         do {
             relay = try Relay(
                 listeningOn: SocketAddress(parsing: listen), connectingTo: SocketAddress(parsing: connect),
-                options: .init(recordFolder: record, recompresses: recompress))
+                options: .init(recordFolder: record, recompresses: recompress, endsWhenCut: once))
         } catch let error as SocketAddress.ParseError {
             throw ValidationError(error.description)
         } catch {
