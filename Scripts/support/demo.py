@@ -1,4 +1,7 @@
-"""The demonstration behind Scripts/demo: a Linux guest at work moves from one QEMU to another through `apus stream`.
+"""The demonstration behind Scripts/demo: two guests move while they work.
+
+The built-in guest moves live from one Apus to another, where this host's KVM runs it. A Linux guest moves from one QEMU
+to another through `apus stream`, in software emulation where KVM boots no Linux.
 
     demo.py APUS [--keep FILE]
 """
@@ -54,7 +57,7 @@ class Tail:
                 lines = [line for _, line in self.side.lines[self.printed:]]
                 self.printed = len(self.side.lines)
             for line in lines:
-                if line.startswith("workload: "):
+                if line.startswith(("workload: ", "builtin: ")):
                     print(f"  \033[{COLOURS[self.side.role]}m{self.side.role:>11}\033[0m  {line}", flush=True)
 
     def end(self):
@@ -62,13 +65,74 @@ class Tail:
         self.thread.join()
 
 
-def guest_kernels_run_here(apus):
-    """Whether this host's KVM boots Linux, as `apus doctor` finds out by trying."""
+def ground_of(apus):
+    """What this host's KVM runs, as `apus doctor` finds out by trying: anywhere, small-guests or linux-guests."""
     report = subprocess.run([apus, "doctor", "--json"], stdout=subprocess.PIPE, text=True).stdout
     try:
-        return json.loads(report)["ground"] == "linux-guests"
+        return json.loads(report)["ground"]
     except (ValueError, KeyError):
-        return False
+        return "anywhere"
+
+
+class ApusMonitor:
+    """One `apus run` with the built-in guest or waiting for it."""
+
+    def __init__(self, place, role, argv):
+        self.role, self.lines, self.changed = role, [], threading.Condition()
+        self.socket = f"{place.folder}/{role}.apus"
+        self.process = place.open([*argv, "--memory", "128M", "--cpus", "2", "--qmp", f"unix:{self.socket}"])
+        threading.Thread(target=self.read, daemon=True).start()
+        self.qmp = monitor.QMP(place, self.socket)
+
+    def read(self):
+        for line in self.process.stdout:
+            with self.changed:
+                self.lines.append((time.monotonic(), line.decode(errors="replace").strip()))
+                self.changed.notify_all()
+
+    def wait_for_lines(self, count, limit=60):
+        until = time.monotonic() + limit
+        with self.changed:
+            while len(self.lines) < count:
+                if not self.changed.wait(max(0, until - time.monotonic())) and time.monotonic() >= until:
+                    raise monitor.Failed(f"{self.role}: {len(self.lines)} lines of the guest within {limit} s")
+
+    def close(self):
+        self.qmp.close()
+        places.kill(self.process)
+
+
+def move_built_in_guest(place, apus):
+    """Moves the built-in guest from one Apus to another while it runs; the QMP answer that says how it went."""
+    image = f"{place.folder}/guest.elf"
+    subprocess.run([apus, "guest", image], check=True)
+    source = ApusMonitor(place, "source", [
+        apus, "run", "--kernel", image, "--cmdline", "region=64 rate=50 cpus=2 period=500"])
+    destination = None
+    try:
+        destination = ApusMonitor(place, "destination", [apus, "run", "--incoming", "defer"])
+        tails = [Tail(source), Tail(destination)]
+        source.wait_for_lines(6)
+        say("It moves into another Apus over TCP, running")
+        destination.qmp.command("migrate-incoming", uri="tcp:127.0.0.1:0")
+        port = destination.qmp.command("query-migrate")["socket-address"][0]["port"]
+        source.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "return-path", "state": True}])
+        source.qmp.command("migrate-set-parameters", **{"max-bandwidth": 0})
+        source.qmp.command("migrate", uri=f"tcp:127.0.0.1:{port}")
+        while (state := source.qmp.command("query-migrate"))["status"] not in ("completed", "failed"):
+            time.sleep(0.02)
+        if state["status"] != "completed":
+            raise monitor.Failed(f"the migration is {state['status']}: {state.get('error-desc')}")
+        destination.wait_for_lines(5)
+        for tail in tails:
+            tail.end()
+        if complaints := [line for _, line in destination.lines if "bad=0 badregs=0" not in line]:
+            raise monitor.Failed(f"the guest complains: {complaints[0]}")
+        return state
+    finally:
+        source.close()
+        if destination:
+            destination.close()
 
 
 def move(trial, apus, capture, runs):
@@ -101,13 +165,19 @@ def main():
     parse.add_argument("--keep")
     own = parse.parse_args()
     trial_script = load_script("trial")
-    runs = guest_kernels_run_here(own.apus)
+    ground = ground_of(own.apus)
+    runs = ground == "linux-guests"
     options = trial_script.parser().parse_args(
         ["--accelerator", "kvm" if runs else "tcg", "--memory", "256", "--work", "48"])
     guest = trial_script.guest_files()
     place = places.Place()
     capture = own.keep or f"{place.folder}/capture"
     try:
+        if ground != "anywhere":
+            say("The built-in guest boots in Apus (KVM): two virtual CPUs dirty 50 MiB/s and check every page")
+            state = move_built_in_guest(place, own.apus)
+            print(f"  moved in {state['total-time']} ms, downtime {state['downtime']} ms, "
+                  f"{state['ram']['dirty-sync-count']} syncs, {state['ram']['transferred'] / 1e6:.0f} MB", flush=True)
         with migration.Trial(options, guest, place, place) as trial:
             how = "KVM" if runs else "software emulation: this host's KVM boots no Linux"
             say(f"A Linux guest boots in QEMU ({how}); its workload writes memory and checks every page")
