@@ -112,7 +112,7 @@ extension Machine: MigratableMachine {
     }
 
     public func finishLoading() throws -> Bool {
-        let runState: String = try finishLoading()
+        let runState = try finishLoadingSections()
         return runState == "running"
     }
 

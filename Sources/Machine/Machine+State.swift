@@ -100,7 +100,7 @@ extension Machine {
     }
 
     /// Takes in the payload of one section. Devices take it at once; CPUs, clocks and interrupt controllers when all
-    /// has come (`finishLoading`), because they depend on one another.
+    /// has come (`finishLoadingSections`), because they depend on one another.
     public func loadSection(name: String, instance: Int, version: Int, payload: [UInt8]) throws {
         try checkSection(name: name, instance: instance, version: version)
         if let transport = transportSections.first(where: { $0.name == name })?.transport {
@@ -153,7 +153,7 @@ extension Machine {
     /// Puts everything that was loaded in force. The run state that the guest had at the source.
     ///
     /// - Throws: what is missing, or what this host's KVM refuses. The machine is then to be thrown away.
-    @discardableResult public func finishLoading() throws -> String {
+    @discardableResult public func finishLoadingSections() throws -> String {
         let loaded = loading.withLock { loading in
             defer { loading = LoadedSections() }
             return loading

@@ -108,7 +108,7 @@ struct MachineRunTests {
                 payload: section.state.bytes)
         }
         #expect(throws: MachineLoadError.missingSections(["cpu 0"])) {
-            try other.machine.finishLoading()
+            try other.machine.finishLoadingSections()
         }
     }
 

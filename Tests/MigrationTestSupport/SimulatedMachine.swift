@@ -27,6 +27,8 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
     private var version: UInt64 = 1
     /// Called when the guest begins to run here.
     public var onResume: (() -> Void)?
+    /// Called when all devices are loaded.
+    public var beforeFinish: (() -> Void)?
     /// The n-th save, load or pause from now on that fails.
     public var failingSave: Int?
     public var failingLoad: Int?
@@ -69,7 +71,7 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
             case .stun, .dirtyLimit: simulation.random.happens(percent: 90)
             }
         if !isSlow { writeSome() }
-        simulation.after(.microseconds(Int.random(in: 20...800, using: &simulation.random))) { [weak self] in
+        simulation.after(.microseconds(Int.random(in: 100...3000, using: &simulation.random))) { [weak self] in
             self?.step()
         }
     }
@@ -189,6 +191,7 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
     }
 
     public func finishLoading() throws -> Bool {
+        beforeFinish?()
         guard loadedDevice != nil else { throw Failure(description: "device sim/device is missing") }
         return wasRunning
     }
@@ -216,6 +219,8 @@ public final class SimulatedDisk: MigratableDisk, @unchecked Sendable {
     public let lock: SharedLock
     /// The n-th attempt to take the lock fails.
     public var failingTake: Int?
+    public var beforeTake: (() -> Void)?
+    public var afterTake: (() -> Void)?
 
     public init(name: String, side: String, lock: SharedLock) {
         self.name = name
@@ -229,6 +234,7 @@ public final class SimulatedDisk: MigratableDisk, @unchecked Sendable {
     }
 
     public func takeLock() throws {
+        beforeTake?()
         if let left = failingTake {
             failingTake = left - 1
             if left == 0 { throw SimulatedMachine.Failure(description: "the lock is refused") }
@@ -237,5 +243,6 @@ public final class SimulatedDisk: MigratableDisk, @unchecked Sendable {
             throw SimulatedMachine.Failure(description: "the lock is held by \(lock.owner ?? "")")
         }
         lock.owner = side
+        afterTake?()
     }
 }

@@ -91,6 +91,7 @@ public final class SimulatedPair: @unchecked Sendable {
         // for a connection is told to stop, as its manager would.
         if attempt.value.source != .completed { incoming.cancel() }
         destinationThread.join()
+        destination.onResume = nil
         attempt.value.statistics = outgoing.statistics
         return attempt.value
     }

@@ -2,7 +2,7 @@ internal import LinuxSystem
 public import Migration
 public import QMP
 internal import Synchronization
-internal import Transports
+public import Transports
 
 /// Runs migrations of one machine: the engine on a thread of its own, QMP's words on one side and the engine's on the
 /// other.
@@ -39,10 +39,10 @@ public actor MigrationController: MigrationControl {
     // MARK: Source
 
     public func migrate(
-        to address: QMP::MigrationAddress, resumes: Bool, _ settings: MigrationSettings
+        to address: MigrationAddress, resumes: Bool, _ settings: MigrationSettings
     ) async throws {
         if resumes { throw QMPError("Cannot resume if there is no paused migration") }
-        let connector = try Transports.connector(for: try address.transport, descriptor: descriptorLookup)
+        let connector = try Transports.connector(for: address, descriptor: descriptorLookup)
         let observed = StateDrivenMachine(machine, driver: driver, isDestination: false)
         let migration = OutgoingMigration(
             machine: observed, connector: connector, options: MigrationOptions(settings),
@@ -93,16 +93,16 @@ public actor MigrationController: MigrationControl {
 
     public func startPostcopy() async throws { throw QMPError("Postcopy is not supported by this monitor") }
     public func pausePostcopy() async throws { throw QMPError("Postcopy is not supported by this monitor") }
-    public func recover(from address: QMP::MigrationAddress) async throws {
+    public func recover(from address: MigrationAddress) async throws {
         throw QMPError("Postcopy is not supported by this monitor")
     }
 
     // MARK: Destination
 
     public func acceptIncoming(
-        from address: QMP::MigrationAddress, exitsOnError: Bool, _ settings: MigrationSettings
+        from address: MigrationAddress, exitsOnError: Bool, _ settings: MigrationSettings
     ) async throws {
-        let listener = try Transports.listener(for: try address.transport, descriptor: descriptorLookup)
+        let listener = try Transports.listener(for: address, descriptor: descriptorLookup)
         let observed = StateDrivenMachine(machine, driver: driver, isDestination: true)
         let migration = IncomingMigration(
             machine: observed, listener: listener, dialect: StreamDialect(settings), observer: relay)

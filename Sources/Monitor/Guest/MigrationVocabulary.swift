@@ -4,27 +4,6 @@ internal import QMP
 internal import Transports
 
 /// QMP's words for a migration in the engine's types.
-extension QMP::MigrationAddress {
-    /// - Throws: `QMPError` for a transport that is not there.
-    var transport: Transports::MigrationAddress {
-        get throws {
-            switch self {
-            case .tcp(let host, let port, let lastPort, let ipv4, let ipv6):
-                let family: Transports::MigrationAddress.IPFamily =
-                    ipv6 == false || (ipv4 == true && ipv6 != true)
-                    ? .ipv4 : ipv4 == false || (ipv6 == true && ipv4 != true) ? .ipv6 : .any
-                return .tcp(host: host, port: port, lastPort: lastPort ?? port, family: family)
-            case .unix(let path): return .unix(path: path)
-            case .descriptor(let name): return .descriptor(name)
-            case .command(let words): return .exec(words)
-            case .file(let path, let offset): return .file(path: path, offset: Int64(clamping: offset))
-            case .vsock: throw QMPError("The transport vsock is not available in this monitor")
-            case .rdma: throw QMPError("The transport rdma is not available in this monitor")
-            }
-        }
-    }
-}
-
 extension MigrationOptions {
     init(_ settings: MigrationSettings) {
         self.init()

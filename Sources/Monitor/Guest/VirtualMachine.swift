@@ -4,6 +4,7 @@ public import Machine
 internal import Migration
 public import QMP
 internal import Synchronization
+internal import Transports
 
 /// A machine with its monitor: what `apus run` starts and waits for.
 public final class VirtualMachine: Sendable {
@@ -79,7 +80,7 @@ public final class VirtualMachine: Sendable {
             if let incoming = options.incoming {
                 if incoming != "defer" {
                     try await migration.acceptIncoming(
-                        from: try MigrationAddress(uri: incoming), exitsOnError: true, MigrationSettings())
+                        from: try MigrationAddress(parsing: incoming), exitsOnError: true, MigrationSettings())
                 }
             } else if !options.startsPaused {
                 try await driver.cont()

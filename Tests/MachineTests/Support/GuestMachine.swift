@@ -101,7 +101,7 @@ final class GuestMachine {
                 name: section.name, instance: section.instance, version: section.state.version,
                 payload: section.state.bytes)
         }
-        try machine.finishLoading()
+        try machine.finishLoadingSections()
     }
 }
 

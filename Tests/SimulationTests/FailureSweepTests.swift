@@ -1,0 +1,95 @@
+import Migration
+import MigrationTestSupport
+import Testing
+
+/// Every operation on a channel failed on purpose, one after another, until a run has none left to fail.
+@Suite("Failure sweep") struct FailureSweepTests {
+    private func pair(seed: UInt64, channels: Int, disks: Int) throws -> SimulatedPair {
+        let pair = try SimulatedPair(seed: seed, pageCounts: [20, 2], diskCount: disks)
+        pair.options.dialect.channelCount = channels
+        pair.source.writesPerStep = 2
+        return pair
+    }
+
+    @Test(arguments: ["source", "destination"], [0, 2])
+    func `an operation that fails for good or in passing leaves the guest on one side`(
+        side: String, channels: Int
+    ) throws {
+        for isPermanent in [true, false] {
+            for disks in [0, 1] {
+                var operation = 0
+                var failures = 0
+                while true {
+                    let pair = try pair(seed: 7, channels: channels, disks: disks)
+                    pair.network.faults[side] = .init(operation: operation, isPermanent: isPermanent)
+                    let attempt = pair.migrate()
+                    let isBeyond = pair.network.operationCount(of: side) <= operation
+                    try checkAttempt(attempt, of: pair)
+                    pair.simulation.finish()
+                    if attempt.source != .completed { failures += 1 }
+                    if isBeyond { break }
+                    operation += 1
+                }
+                #expect(failures > operation / 3, "\(failures) of \(operation) operations made the migration fail")
+            }
+        }
+    }
+
+    @Test(arguments: [0, 1, 2, 3], ["save", "load", "pause", "lock"])
+    func `a device, a pause or a lock that fails its n-th time leaves the guest on one side`(
+        count: Int, what: String
+    ) throws {
+        let pair = try pair(seed: 11, channels: 0, disks: 2)
+        switch what {
+        case "save": pair.source.failingSave = count
+        case "load": pair.destination.failingLoad = count
+        case "pause": pair.source.failingPause = count
+        default:
+            let disk = try #require(pair.destination.disks.first as? SimulatedDisk)
+            disk.failingTake = count
+        }
+        let attempt = pair.migrate()
+        try checkAttempt(attempt, of: pair)
+        pair.simulation.finish()
+    }
+
+    @Test func `a destination that refuses a lock is named by both sides`() throws {
+        let pair = try pair(seed: 12, channels: 0, disks: 2)
+        let disk = try #require(pair.destination.disks.last as? SimulatedDisk)
+        disk.failingTake = 0
+        let attempt = pair.migrate()
+        #expect(attempt.destinationError == "Disk disk1: the lock is refused")
+        #expect(attempt.sourceError == "The destination could not load the guest (code 1).")
+        #expect(pair.source.isRunning)
+    }
+
+    @Test func `a source that lost the answer goes on if it gets its locks back`() throws {
+        let pair = try pair(seed: 13, channels: 0, disks: 1)
+        // The destination is loaded and dies before it takes the lock.
+        pair.destination.failingLoad = nil
+        let disk = try #require(pair.destination.disks.first as? SimulatedDisk)
+        disk.beforeTake = { [network = pair.network] in network.cut() }
+        disk.failingTake = 0
+        let attempt = pair.migrate()
+        #expect(attempt.source == .failed && pair.source.isRunning, "\(attempt)")
+        #expect(pair.locks.map(\.owner) == ["source"])
+    }
+
+    @Test func `a source that lost the answer stands still if the destination has the locks`() throws {
+        let pair = try pair(seed: 14, channels: 0, disks: 1)
+        let disk = try #require(pair.destination.disks.first as? SimulatedDisk)
+        disk.afterTake = { [network = pair.network] in network.cut() }
+        let attempt = pair.migrate()
+        #expect(attempt.source == .uncertain && attempt.destinationHasGuest, "\(attempt)")
+        #expect(pair.destination.isRunning && !pair.source.isRunning)
+        #expect(pair.locks.map(\.owner) == ["destination"])
+    }
+
+    @Test func `a source without a disk that lost the answer asks a person`() throws {
+        let pair = try pair(seed: 15, channels: 0, disks: 0)
+        pair.destination.beforeFinish = { [network = pair.network] in network.cut() }
+        let attempt = pair.migrate()
+        #expect(attempt.source == .uncertain && attempt.destinationHasGuest, "\(attempt)")
+        #expect(pair.destination.isRunning && !pair.source.isRunning)
+    }
+}
