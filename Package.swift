@@ -137,7 +137,8 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(name: "PageCompressionTests", dependencies: ["PageCompression"], swiftSettings: settings),
         .testTarget(
-            name: "StreamToolsTests", dependencies: ["StreamTools", "MigrationStream", "PageCompression", "LinuxSystem"],
+            name: "StreamToolsTests",
+            dependencies: ["StreamTools", "MigrationStream", "PageCompression", "LinuxSystem"],
             swiftSettings: settings),
 
         .testTarget(name: "CommandTests", dependencies: ["apus"], swiftSettings: settings),
@@ -147,7 +148,8 @@ let package = Package(
         .testTarget(
             name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
-            name: "DevicesTests", dependencies: ["Devices", "MigrationStream", "GuestMemory", "LinuxSystem"], swiftSettings: settings),
+            name: "DevicesTests", dependencies: ["Devices", "MigrationStream", "GuestMemory", "LinuxSystem"],
+            swiftSettings: settings),
         .testTarget(
             name: "MachineTests",
             dependencies: [
