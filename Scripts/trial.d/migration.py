@@ -108,6 +108,9 @@ class Hop:
             state = qmp.command("query-migrate")
             memory = state.get("ram", {})
             if state.get("status") in ("completed", "failed", "cancelled"):
+                time.sleep(0.2)  # QEMU 7.2 counts up after it has said so
+                state = qmp.command("query-migrate")
+                memory = state.get("ram", {})
                 break
             if self.mode == "postcopy" and not is_postcopy and memory.get("dirty-sync-count", 0) >= 2:
                 qmp.command("migrate-start-postcopy")
