@@ -154,7 +154,7 @@ class Host:
         self.lose(f"ended by itself (QEMU's status {status}{'; ' + said if said else ''})")
 
     async def watch_life(self):
-        """Counts the seconds without a sign of life. A tick that came late counts as one: this machine was busy then."""
+        """Counts the seconds without a sign of life; a tick that came late, on a busy machine, counts as one."""
         while True:
             await asyncio.sleep(1)
             if self.ready.done():

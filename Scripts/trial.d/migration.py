@@ -140,7 +140,8 @@ class Hop:
         before, reports = self.source.reports()[-1][1], [numbers for _, numbers in self.destination.reports()]
         after = reports[-1]
         if after["dirtied"] <= before["dirtied"] and self.options.rate != "0":
-            raise Failed(f"the workload does not go on: {before['dirtied']:.0f} pages dirtied, now {after['dirtied']:.0f}")
+            raise Failed(f"the workload does not go on: {before['dirtied']:.0f} pages dirtied, now "
+                         f"{after['dirtied']:.0f}")
         if after["t"] < before["t"]:
             raise Failed(f"the guest's clock went from {before['t']} back to {after['t']} s")
         if after["stalled"]:
