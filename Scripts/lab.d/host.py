@@ -35,11 +35,11 @@ def die_with_parent():
 class Images:
     """What every lab host of this machine boots from, found or built."""
 
-    def __init__(self):
+    def __init__(self, series=""):
         self.emulator = packages.find_tool("qemu-system-x86_64", "qemu-system-x86")
         for tool, package in (("ip", "iproute2"), ("rdma", "iproute2"), ("tc", "iproute2"), ("modprobe", "kmod")):
             packages.find_tool(tool, package)
-        self.kernel = packages.Kernel.find("amd64")
+        self.kernel = packages.Kernel.find(f"linux-image-{series and series + '-'}amd64")
         archive = initramfs.Initramfs()
         for folder in ("proc", "sys", "dev", "ro", "rw", "newroot"):
             archive.add_folder(folder)
@@ -154,7 +154,7 @@ class Host:
         self.lose(f"ended by itself (QEMU's status {status}{'; ' + said if said else ''})")
 
     async def watch_life(self):
-        """Counts the seconds without a sign of life. A tick that came late counts as one: this machine was busy then."""
+        """Counts the seconds without a sign of life; a tick that came late, on a busy machine, counts as one."""
         while True:
             await asyncio.sleep(1)
             if self.ready.done():

@@ -28,7 +28,8 @@ class NetworkState:
             case ["delay" | "limit" | "loss" as name, value] if re.fullmatch(r"\d+(\.\d+)?", value):
                 setattr(self, name, float(value))
             case _:
-                raise ValueError(f"net takes cut, heal, delay MS, limit MBIT, loss PERCENT or clear, not {' '.join(words)}")
+                given = " ".join(words)
+                raise ValueError(f"net takes cut, heal, delay MS, limit MBIT, loss PERCENT or clear, not {given}")
 
     def command(self, device):
         """tc's arguments. Cut means that every packet is lost silently, as in a switch that failed."""

@@ -45,17 +45,13 @@ class cache_lock:
         self.file.close()
 
 
-def newest_first(versions):
-    return sorted(versions, key=lambda v: [int(n) for n in re.findall(r"\d+", str(v))], reverse=True)
-
-
-def kernel_package(flavour):
-    """The package that the flavour's metapackage stands for, e.g. linux-image-6.1.0-56-cloud-amd64."""
+def concrete_package(metapackage):
+    """The kernel package that a metapackage stands for, e.g. linux-image-6.1.0-56-cloud-amd64."""
     cache = find_tool("apt-cache", "apt")
-    listing = subprocess.run([cache, "depends", f"linux-image-{flavour}"], capture_output=True, text=True)
+    listing = subprocess.run([cache, "depends", metapackage], capture_output=True, text=True)
     found = re.search(r"Depends: (linux-image-[\d.]+\S*)", listing.stdout)
     if not found:
-        raise CannotStart(f"apt knows no package linux-image-{flavour}: apt-get update (Debian's repository is needed)")
+        raise CannotStart(f"apt knows no package {metapackage}: apt-get update (Debian's repository is needed)")
     return found.group(1)
 
 
@@ -91,18 +87,17 @@ class Kernel:
         self.unpacked_image = folder / "boot" / f"vmlinux-{self.version}"
 
     @classmethod
-    def find(cls, flavour):
-        """The cached kernel of a flavour ("amd64", "cloud-amd64"), or the one apt offers now."""
-        wanted = os.environ.get("APUS_KERNEL_VERSION", "*")
+    def find(cls, metapackage):
+        """The kernel that a metapackage ("linux-image-amd64") stood for when it was first asked for here."""
+        kernels = cache_folder() / "kernels"
         with cache_lock():
-            folders = newest_first((cache_folder() / "kernels").glob(f"linux-image-{wanted}-{flavour}"))
-            if flavour == "amd64":
-                folders = [folder for folder in folders if "-cloud-" not in folder.name]
-            if not folders:
-                name = kernel_package(flavour) if wanted == "*" else f"linux-image-{wanted}-{flavour}"
-                folders = [cache_folder() / "kernels" / name]
-                unpack(name, folders[0])
-            kernel = cls(folders[0])
+            if not (kernels / metapackage).exists():
+                package = concrete_package(metapackage)
+                if not (kernels / package).exists():
+                    unpack(package, kernels / package)
+                (kernels / metapackage).unlink(missing_ok=True)
+                (kernels / metapackage).symlink_to(package)
+            kernel = cls((kernels / metapackage).resolve())
             kernel.unpack_image()
             if not (kernel.modules / "modules.dep").exists():
                 subprocess.run([find_tool("depmod", "kmod"), "-b", kernel.folder, kernel.version], check=True)

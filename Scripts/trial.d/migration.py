@@ -108,6 +108,9 @@ class Hop:
             state = qmp.command("query-migrate")
             memory = state.get("ram", {})
             if state.get("status") in ("completed", "failed", "cancelled"):
+                time.sleep(0.2)  # QEMU 7.2 counts up after it has said so
+                state = qmp.command("query-migrate")
+                memory = state.get("ram", {})
                 break
             if self.mode == "postcopy" and not is_postcopy and memory.get("dirty-sync-count", 0) >= 2:
                 qmp.command("migrate-start-postcopy")
@@ -137,7 +140,8 @@ class Hop:
         before, reports = self.source.reports()[-1][1], [numbers for _, numbers in self.destination.reports()]
         after = reports[-1]
         if after["dirtied"] <= before["dirtied"] and self.options.rate != "0":
-            raise Failed(f"the workload does not go on: {before['dirtied']:.0f} pages dirtied, now {after['dirtied']:.0f}")
+            raise Failed(f"the workload does not go on: {before['dirtied']:.0f} pages dirtied, now "
+                         f"{after['dirtied']:.0f}")
         if after["t"] < before["t"]:
             raise Failed(f"the guest's clock went from {before['t']} back to {after['t']} s")
         if after["stalled"]:

@@ -30,7 +30,8 @@ class Place:
         return argv
 
     def run(self, *argv):
-        return subprocess.run(self.wrap(list(argv)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout
+        return subprocess.run(self.wrap(list(argv)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              check=True).stdout
 
     def close(self):
         shutil.rmtree(self.folder, ignore_errors=True)
