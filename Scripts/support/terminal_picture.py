@@ -43,7 +43,7 @@ def main():
     lines = [line.split("\r")[-1] if not line.endswith("\r") else line.rstrip("\r") for line in text.split("\n")]
     columns = max([80] + [len(SGR.sub("", line)) for line in lines])
     width, height = columns * WIDTH + 2 * MARGIN, len(lines) * HEIGHT + BAR + MARGIN
-    print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img">')
+    print(f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img">')
     print(f"<title>{html.escape(title)}</title>")
     print("""<style>
 .ground{fill:#fbfbf9;stroke:#d0d0c8}.bar{fill:#8a8a80}text{font:14px ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;fill:#24292f;white-space:pre}

@@ -14,20 +14,22 @@ enum Fixture {
     static func names(endingIn suffix: String) -> [String] { names(in: folder, endingIn: suffix) }
 
     static func names(in folder: URL, endingIn suffix: String) -> [String] {
-        let all = (try? FileManager.default.contentsOfDirectory(atPath: folder.path())) ?? []
+        let all = (try? FileManager.default.contentsOfDirectory(atPath: folder.path(percentEncoded: false))) ?? []
         return all.map { $0.hasSuffix(".gz") ? String($0.dropLast(3)) : $0 }.filter { $0.hasSuffix(suffix) }.sorted()
     }
 
     static func sample(_ name: String, in folder: URL) throws -> [UInt8] {
         let compressed = folder.appending(path: name + ".gz")
-        if FileManager.default.fileExists(atPath: compressed.path()) { return try read(compressed) }
+        if FileManager.default.fileExists(atPath: compressed.path(percentEncoded: false)) {
+            return try read(compressed)
+        }
         return [UInt8](try Data(contentsOf: folder.appending(path: name)))
     }
 
     private static func read(_ url: URL) throws -> [UInt8] {
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/gzip")
-        process.arguments = ["-dc", url.path()]
+        process.arguments = ["-dc", url.path(percentEncoded: false)]
         let pipe = Pipe()
         process.standardOutput = pipe
         try process.run()
