@@ -41,7 +41,8 @@ final class BenchmarkMachine: MigratableMachine, @unchecked Sendable {
     func resume(_ guest: consuming PausedGuest) -> GuestTransition { GuestTransition(.running(RunningGuest())) }
     func saveDeviceState(wasRunning: Bool) -> SavedDeviceState {
         SavedDeviceState(
-            sections: [DeviceSection(name: "nothing", version: 1, state: [1, 2, 3])], description: "{\"devices\":[]}")
+            sections: [DeviceSection(name: "nothing", version: 1, state: [1, 2, 3])],
+            description: "{\"page_size\":4096,\"devices\":[]}")
     }
     func checkSection(_ header: SectionHeader) {}
     func loadDeviceState(_ section: DeviceSection) {}

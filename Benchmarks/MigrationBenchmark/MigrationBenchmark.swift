@@ -47,6 +47,12 @@ import Transports
 
     static func rounded(_ value: Double) -> Double { Double(Int(value * 10_000)) / 10_000 }
 
+    /// A migration that failed has no speed.
+    static func stop(_ reason: String) -> Never {
+        print(reason)
+        exit(1)
+    }
+
     /// Processor time of this process so far, both sides together.
     static func processorSeconds() -> Double {
         var usage = rusage()
@@ -72,9 +78,9 @@ import Transports
         let outgoing = OutgoingMigration(machine: source, connector: connector, options: options)
         let start = ContinuousClock.now
         let thread = try BlockingThread(name: "destination") {
-            if case .failed(let error, _) = incoming.run(PausedGuest()) { print("destination: \(error)") }
+            if case .failed(let error, _) = incoming.run(PausedGuest()) { stop("destination: \(error)") }
         }
-        if case .failed(let error, _) = outgoing.run(.running(RunningGuest())) { print("source: \(error)") }
+        if case .failed(let error, _) = outgoing.run(.running(RunningGuest())) { stop("source: \(error)") }
         thread.join()
         let time = ContinuousClock.now - start
         return Double(time.components.seconds) + Double(time.components.attoseconds) * 1e-18

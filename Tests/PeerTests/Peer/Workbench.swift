@@ -1,5 +1,6 @@
 import Foundation
 import LinuxSystem
+import Testing
 
 /// A folder and the processes of one test; all is gone when the test ends, however it ends.
 final class Workbench {
@@ -70,6 +71,9 @@ struct CountingGuest: Sendable {
     static let prepared: Result<CountingGuest, PeerError> = Result(catching: prepare).mapError {
         $0 as? PeerError ?? PeerError("\($0)")
     }
+
+    /// Why such tests are skipped, said without trying: tests are listed, with their comments, before any is chosen.
+    static let needs: Comment = "needs qemu-system-x86_64 and a kernel package: see Scripts/counting-guest"
 
     /// What stands in the way of tests with it; nil when nothing does.
     static var obstacle: String? {
