@@ -1,4 +1,5 @@
 #include "CLinux.h"
+#include "retry.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -10,12 +11,6 @@
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
-
-#define RETRY(type, call)                       \
-  type result;                                  \
-  do result = (call);                           \
-  while (result < 0 && errno == EINTR);         \
-  return result < 0 ? -errno : result
 
 int clinux_open(const char *path, int flags, unsigned int mode) { RETRY(int, open(path, flags | O_CLOEXEC, mode)); }
 int clinux_close(int fd) { return close(fd) < 0 ? -errno : 0; }

@@ -1,4 +1,5 @@
 #include "CLinux.h"
+#include "retry.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,12 +14,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-#define RETRY(type, call)                       \
-  type result;                                  \
-  do result = (call);                           \
-  while (result < 0 && errno == EINTR);         \
-  return result < 0 ? -errno : result
 
 ssize_t clinux_preadv(int fd, const struct iovec *vectors, int count, int64_t offset) {
   RETRY(ssize_t, preadv(fd, vectors, count > IOV_MAX ? IOV_MAX : count, offset));

@@ -1,4 +1,5 @@
 #include "CLinux.h"
+#include "retry.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -7,12 +8,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#define RETRY(type, call)                       \
-  type result;                                  \
-  do result = (call);                           \
-  while (result < 0 && errno == EINTR);         \
-  return result < 0 ? -errno : result
 
 int clinux_socket(int domain, int type) { RETRY(int, socket(domain, type | SOCK_CLOEXEC, 0)); }
 int clinux_connect(int fd, const struct sockaddr *address, socklen_t length) { RETRY(int, connect(fd, address, length)); }

@@ -170,8 +170,6 @@ extension Machine: VirtualCPUEventReceiver {
     func virtualCPUFailed(_ failure: VirtualCPUFailure) {
         observer.withLock { $0.object }?.machine(self, failed: failure)
     }
-
-    func drainDirtyRings() {}
 }
 
 /// Lets devices, made before the machine, reach it.

@@ -9,8 +9,6 @@ protocol VirtualCPUEventReceiver: AnyObject, Sendable {
     func receive(_ event: SystemEvent)
     /// A virtual CPU cannot go on; it waits until it is told otherwise.
     func virtualCPUFailed(_ failure: VirtualCPUFailure)
-    /// A dirty ring is full; when this returns its entries are taken.
-    func drainDirtyRings()
 }
 
 /// Why a virtual CPU cannot go on.
@@ -176,7 +174,6 @@ final class VirtualCPUThreads: Sendable {
         case .memoryRead(let address, var bytes):
             store(memory.read(at: address, width: bytes.byteCount), in: &bytes, from: 0, width: bytes.byteCount)
         case .interrupted: sleepIfThrottled(cpu)
-        case .dirtyRingFull: receiver.withLock { $0.object }?.drainDirtyRings()
         case .shutdown: return stopAfter(.reset)
         case .systemEvent(let type):
             switch type {
@@ -189,9 +186,10 @@ final class VirtualCPUThreads: Sendable {
             let bytes = instruction.map { hex(UInt64($0)) }.joined(separator: " ")
             return "KVM internal error \(suberror)" + (bytes.isEmpty ? "." : " at the instruction \(bytes).")
         case .other(let reason): return "KVM exit \(reason) is unknown."
-        // Halts and interrupt windows are the in-kernel controller's own business; nothing asks for debug exits.
+        // Halts and interrupt windows are the in-kernel controller's own business; nothing asks for debug exits or a
+        // dirty ring.
         default:
-            return "KVM gave an exit that the in-kernel interrupt controller rules out."
+            return "KVM gave an exit that this machine does not ask for."
         }
         return nil
     }
