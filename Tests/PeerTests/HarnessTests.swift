@@ -14,8 +14,8 @@ struct HarnessTests {
     func `a guest moves from one QEMU to another and no count is lost`() throws {
         try Workbench.use { bench in
             let guest = try CountingGuest.prepared.get()
-            let source = try bench.start("source", guest.arguments)
-            let destination = try bench.start("destination", guest.arguments + ["-incoming", "defer"])
+            let source = try bench.start("source", guest.arguments())
+            let destination = try bench.start("destination", guest.arguments() + ["-incoming", "defer"])
             try source.setCapabilities([])
             try destination.setCapabilities([])
             try source.serial.wait(forLine: "count 20", within: .seconds(120))

@@ -12,8 +12,8 @@ struct RewritePeerTests {
             let fifo = bench.path("fifo")
             let makeFifo = try bench.run("mkfifo", ["mkfifo", fifo])
             #expect(try makeFifo.waitForExit(within: .seconds(10)) == 0)
-            let source = try bench.start("source", guest.arguments)
-            let destination = try bench.start("destination", guest.arguments + ["-incoming", "defer"])
+            let source = try bench.start("source", guest.arguments())
+            let destination = try bench.start("destination", guest.arguments() + ["-incoming", "defer"])
             for machine in [source, destination] { try machine.setCapabilities([]) }
             try source.serial.wait(forLine: "count 20", within: .seconds(120))
             // A QEMU 7.2 source under software emulation loses what a running guest writes while it pre-copies.

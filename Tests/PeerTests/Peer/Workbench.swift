@@ -96,11 +96,11 @@ struct CountingGuest: Sendable {
         }
     }
 
-    /// QEMU's arguments for a microvm that runs it.
-    var arguments: [String] {
+    /// QEMU's arguments for a microvm that runs it, with more words for the guest's command line.
+    func arguments(words: String = "") -> [String] {
         [
             "-accel", "tcg", "-M", "microvm,acpi=off", "-m", "128", "-kernel", kernel, "-initrd", initramfs,
-            "-append", "console=ttyS0 quiet panic=-1",
+            "-append", "console=ttyS0 quiet panic=-1 \(words)",
         ]
     }
 }
