@@ -15,6 +15,14 @@ import Testing
         #expect(report.writtenByteCount == bytes.count)
     }
 
+    @Test(arguments: Fixture.channels.filter { $0.hasPrefix("microvm") })
+    func `loads and saves the state of every device of a microvm`(channel: String) throws {
+        let report = try Workspace().rewrite(try Fixture.load(channel)).1
+        #expect(report.encodedDeviceCount > 0)
+        // Those with a network were recorded with slirp, the user-mode network of QEMU's own.
+        #expect(report.copiedDeviceCount == (channel.contains("virtio") ? 1 : 0))
+    }
+
     @Test(arguments: [1, 7, 4099])
     func `gives the same bytes when they come in small pieces`(pieceByteCount: Int) throws {
         let workspace = try Workspace()

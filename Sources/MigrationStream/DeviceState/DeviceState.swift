@@ -39,8 +39,11 @@ extension DeviceState {
     }
 
     /// The payload alone, which takes less time than `save`.
-    public func encoded() -> [UInt8] {
-        var coder = StateCoder(.save, structure: Self.vmsdName, version: Self.currentVersion)
+    public func encoded() -> [UInt8] { encoded(version: Self.currentVersion) }
+
+    /// The payload as an older version has it.
+    func encoded(version: Int) -> [UInt8] {
+        var coder = StateCoder(.save, structure: Self.vmsdName, version: version)
         run(&coder)
         return coder.bytes
     }

@@ -70,6 +70,17 @@ public enum DeviceStateCatalog {
         return coder.recorded
     }
 
+    /// The payload of a section, loaded into the device's state and saved from it in the same version.
+    ///
+    /// - Parameter bytes: the section's whole payload.
+    /// - Returns: nil for a device that is not known here.
+    /// - Throws: `StateError` if the bytes are wrong for that device.
+    public static func reencoded(_ bytes: [UInt8], of idstr: String, version: Int) throws(StateError) -> [UInt8]? {
+        guard var device = device(for: idstr) else { return nil }
+        try device.load(bytes, version: version)
+        return device.encoded(version: version)
+    }
+
     /// A fresh state of the device that the section belongs to; nil if it is not known here.
     ///
     /// Virtio devices are known behind virtio-mmio only, since other transports save other registers.

@@ -47,7 +47,8 @@ public struct RelayReport: Sendable {
         let counts: [(Int, String)] = [
             (report.elementCount, items), (report.plainPageCount, "plain pages"),
             (report.zeroPageCount, "zero pages"), (report.xbzrlePageCount, "XBZRLE pages"),
-            (report.compressedPageCount, "compressed pages"), (report.syncCount, "syncs"),
+            (report.compressedPageCount, "compressed pages"), (report.encodedDeviceCount, "device states"),
+            (report.copiedDeviceCount, "device states passed on"), (report.syncCount, "syncs"),
             (report.pageRequestCount, "page requests"), (report.changedElementCount, "encoded differently"),
         ]
         let parts = counts.filter { $0.0 > 0 }.map { "\($0.0) \($0.1)" }

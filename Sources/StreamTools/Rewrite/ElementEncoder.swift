@@ -8,29 +8,58 @@ import MigrationStream
 struct ElementEncoder {
     /// Elements whose encoding differs from the bytes they came from.
     private(set) var changedElementCount = 0
+    /// Devices whose state was loaded and saved again.
+    private(set) var encodedDeviceCount = 0
+    /// Devices that nothing but the description at the stream's end knows: their state is passed on.
+    private(set) var copiedDeviceCount = 0
     private var scratch: [UInt8] = []
 
     /// Encodes `element`, which takes `byteCount` bytes from `position` of `storage` on.
     ///
+    /// - Throws: `StateError` if the state of a device is not what its layout says.
     /// - Returns: whether the encoding fits in place. If not, nothing was written, and `encoded` has it.
     mutating func encode(
         _ element: StreamElement, byteCount: Int, blocks: RAMBlockTable, in storage: inout [UInt8], at position: Int
-    ) -> Bool {
+    ) throws(StateError) -> Bool {
         switch element {
         case .pages(let run):
             encodeHeaders(of: run, blocks: blocks, in: &storage, at: position)
             return true
         case .mappedRAM:
             return true  // Nothing but bytes.
+        case .deviceState(let payload) where payload.delimitation == .layout:
+            let state = storage.span.bytes.extracting(position..<(position + byteCount)).copy(payload.bytes)
+            guard try encodeState(state, of: payload.section) else { return true }
+            return fits(byteCount, in: &storage, at: position)
+        case .deviceState:
+            copiedDeviceCount += 1
+            return true
         default:
             write(element, blocks: blocks, source: storage.span.bytes.extracting(position..<(position + byteCount)))
-            guard scratch.count == byteCount else {
-                changedElementCount += 1
-                return false
-            }
-            replace(in: &storage, at: position)
-            return true
+            return fits(byteCount, in: &storage, at: position)
         }
+    }
+
+    /// Puts the encoding over the element's bytes if it has their length.
+    private mutating func fits(_ byteCount: Int, in storage: inout [UInt8], at position: Int) -> Bool {
+        guard scratch.count == byteCount else {
+            changedElementCount += 1
+            return false
+        }
+        replace(in: &storage, at: position)
+        return true
+    }
+
+    /// Loads the state of a device and saves it; false for a device that is not known.
+    private mutating func encodeState(_ state: [UInt8], of section: SectionHeader) throws(StateError) -> Bool {
+        let encoded = try DeviceStateCatalog.reencoded(state, of: section.name, version: Int(section.version))
+        guard let encoded else {
+            copiedDeviceCount += 1
+            return false
+        }
+        encodedDeviceCount += 1
+        scratch = encoded
+        return true
     }
 
     /// The encoding that did not fit.

@@ -46,9 +46,11 @@ struct MainChannelCodec: ChannelCodec {
         }
         if isConverted { return .replaced(byteCount) }
         let start = input.start
-        let fits = encoder.encode(
+        let fits = try encoder.encode(
             element, byteCount: byteCount, blocks: decoder.blocks, in: &input.storage, at: start)
         report.changedElementCount = encoder.changedElementCount
+        report.encodedDeviceCount = encoder.encodedDeviceCount
+        report.copiedDeviceCount = encoder.copiedDeviceCount
         if !fits { replacement = encoder.encoded }
         return fits ? .inPlace(byteCount) : .replaced(byteCount)
     }
@@ -65,7 +67,7 @@ struct MainChannelCodec: ChannelCodec {
         {
             report.elementCount += 1
             if case .pages(let run) = element { count(run) }
-            let fits = encoder.encode(
+            let fits = try encoder.encode(
                 element, byteCount: byteCount, blocks: nested.blocks, in: &input.storage, at: position)
             guard fits else { throw UnencodableElement(offset: nested.offset - byteCount, byteCount: byteCount) }
             position += byteCount

@@ -14,6 +14,10 @@ public struct RewriteReport: Equatable, Sendable {
     public var syncCount = 0
     /// Page requests of a return path.
     public var pageRequestCount = 0
+    /// Devices whose state was loaded and saved again.
+    public var encodedDeviceCount = 0
+    /// Devices whose state was passed on: only the description, which comes last, knows them.
+    public var copiedDeviceCount = 0
     /// Elements that were encoded differently than they came. Nothing but conversions should do that.
     public var changedElementCount = 0
     /// Whether the stream's end mark, or the return path's last message, has come.

@@ -44,6 +44,7 @@ struct RewriteCommand: ParsableCommand {
     private func summary(of report: RewriteReport) -> String {
         "\(report.readByteCount) bytes read, \(report.writtenByteCount) written; \(report.elementCount) items, "
             + "\(report.plainPageCount) plain pages (\(report.convertedPageCount) made zero), "
-            + "\(report.zeroPageCount) zero pages; \(report.changedElementCount) items encoded differently."
+            + "\(report.zeroPageCount) zero pages, \(report.encodedDeviceCount) device states "
+            + "(\(report.copiedDeviceCount) more passed on); \(report.changedElementCount) items encoded differently."
     }
 }
