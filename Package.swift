@@ -153,7 +153,8 @@ let package = Package(
         .testTarget(
             name: "MachineTests",
             dependencies: [
-                "Machine", "KVM", "Devices", "MigrationStream", "GuestMemory", "BuiltInGuest", "GuestSupport",
+                "Machine", "KVM", "Devices", "Migration", "MigrationStream", "GuestMemory", "BuiltInGuest",
+                "GuestSupport",
                 "LinuxSystem", "CLinux",
             ],
             swiftSettings: settings),

@@ -8,7 +8,10 @@ internal import MigrationStream
 /// How a machine is put together.
 extension Machine {
     /// KVM's part without memory and virtual CPUs: interrupt controllers, timer, and a dirty log that is cleared by hand.
-    static func makeVirtualMachine(_ system: KVMSystem) throws -> KVMVirtualMachine {
+    ///
+    /// With a dirty ring instead of the log, the log's manual protection stays off: KVM would begin with all pages
+    /// writable and report none.
+    static func makeVirtualMachine(_ system: KVMSystem, dirtyRingCapacity: Int?) throws -> KVMVirtualMachine {
         let needs: [(KVMCapability, String)] = [
             (.interruptController, "an interrupt controller"), (.pit2, "a timer"), (.xsave, "XSAVE"),
             (.virtualCPUEvents, "virtual CPU events"), (.immediateExit, "immediate exit"), (.adjustClock, "a clock"),
@@ -22,6 +25,15 @@ extension Machine {
         try machine.makeInterruptController()
         try machine.makeTimer()
         try machine.setRouting(routes)
+        if let capacity = dirtyRingCapacity {
+            let largest = DirtyRingLog.largestCapacity(of: system)
+            let possible = MachineConfiguration.smallestDirtyRing...max(MachineConfiguration.smallestDirtyRing, largest)
+            guard capacity <= largest, possible.contains(capacity), capacity.nonzeroBitCount == 1 else {
+                throw MachineError.dirtyRing(capacity: capacity, largest: largest)
+            }
+            try DirtyRingLog.enable(capacity: capacity, for: machine)
+            return machine
+        }
         let manual = system.value(of: .manualDirtyLogProtection)
         if manual != 0 { try machine.enable(.manualDirtyLogProtection, UInt64(manual & 3)) }
         return machine

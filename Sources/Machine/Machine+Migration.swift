@@ -4,6 +4,7 @@ internal import KVM
 internal import LinuxSystem
 public import Migration
 public import MigrationStream
+internal import Synchronization
 
 /// The machine as the migration engine sees it.
 extension Machine: MigratableMachine {
@@ -23,16 +24,22 @@ extension Machine: MigratableMachine {
     // MARK: Dirty pages
 
     public func startDirtyTracking() throws -> Bool {
+        try dirtyRings?.clear()
+        dirtyRates.withLock { $0 = DirtyRateMeter() }
         for slot in slots { try kvm.set(slot, logsDirtyPages: true) }
+        // A ring begins empty and with every page protected.
+        if dirtyRings != nil { return false }
         return kvm.system.value(of: .manualDirtyLogProtection) & 2 != 0
     }
 
     public func stopDirtyTracking() {
         // Each slot by itself: one that KVM refuses must not keep the others slow.
         for slot in slots { try? kvm.set(slot) }
+        for cpu in threads.cpus { threads.setRingPause(.zero, for: cpu.index) }
     }
 
     public func readDirtyLog(of index: Int, into words: inout [UInt64]) throws {
+        if let dirtyRings { return try dirtyRings.read(regions[index].block, into: &words) }
         for slot in slots(of: index) {
             let firstWord = slot.region.blockOffset / pageSize / 64
             let wordCount = (slot.region.byteCount / pageSize + 63) / 64
@@ -44,6 +51,7 @@ extension Machine: MigratableMachine {
     }
 
     public func clearDirtyLog(of index: Int, firstWord: Int, words: [UInt64]) throws {
+        if let dirtyRings { return dirtyRings.clear(regions[index].block, firstWord: firstWord, words: words) }
         for slot in slots(of: index) {
             let slotStart = slot.region.blockOffset / pageSize / 64
             let pageCount = slot.region.byteCount / pageSize
@@ -63,8 +71,28 @@ extension Machine: MigratableMachine {
         return slots.filter { $0.region.block === block }
     }
 
-    /// The kernel's log does not say who wrote.
-    public func dirtiedPageCounts() -> [Int] { [] }
+    /// The kernel's log does not say who wrote; rings do.
+    public func dirtiedPageCounts() -> [Int] {
+        guard let counts = try? dirtyRings?.counts().pages else { return [] }
+        dirtyRates.withLock { $0.look(at: counts, time: .nanoseconds(monotonicNanoseconds)) }
+        return counts
+    }
+
+    /// How fast each virtual CPU dirties memory, as seen by the last two calls of `dirtiedPageCounts` or this that lay
+    /// apart; empty without dirty rings, and while nothing is tracked.
+    public func virtualCPUDirtyRates() -> [VirtualCPUDirtyRate] {
+        _ = dirtiedPageCounts()
+        return dirtyRates.withLock { $0.rates }.enumerated().map {
+            VirtualCPUDirtyRate(index: $0, rate: $1, limit: nil)
+        }
+    }
+
+    /// Makes a virtual CPU wait so long each time that its dirty ring is full, from now on; zero ends that.
+    ///
+    /// Longer waits are cut short when the guest is paused or this is called with zero.
+    public func setDirtyRingPause(_ pause: Duration, forVirtualCPU index: Int) {
+        threads.setRingPause(pause, for: index)
+    }
 
     public func setThrottle(_ throttle: GuestThrottle) {
         if case .percentage(let percentage) = throttle {

@@ -36,6 +36,9 @@ public final class Machine: Sendable {
     let clock = VirtualClock()
     let xsaveLayout: XSaveLayout
     let slots: [MemorySlot]
+    /// Who wrote which page; nil where the kernel's dirty log is used.
+    let dirtyRings: DirtyRingLog?
+    let dirtyRates = Mutex(DirtyRateMeter())
     let firmware: RAMBlock
     /// The virtual CPUs as they were made: what a reset brings back.
     private let freshCPUs: [VirtualCPUState]
@@ -60,7 +63,7 @@ public final class Machine: Sendable {
         layout = MachineLayout(ramByteCount: configuration.ramByteCount)
         let system: KVMSystem
         do throws(SystemError) { system = try KVMSystem() } catch { throw MachineError.noKVM(error) }
-        kvm = try Self.makeVirtualMachine(system)
+        kvm = try Self.makeVirtualMachine(system, dirtyRingCapacity: configuration.dirtyRingCapacity)
         ram = try Self.makeBlock(
             MachineLayout.ramBlockName, configuration.memoryKind, byteCount: configuration.ramByteCount)
         firmware = try Self.makeBlock(
@@ -93,8 +96,12 @@ public final class Machine: Sendable {
         freshCPUs = try cpus.map {
             try VirtualCPUState(saving: $0, layout: xsaveLayout, virtualClock: 0)
         }
+        dirtyRings = try configuration.dirtyRingCapacity.map { [kvm, slots] capacity in
+            try DirtyRingLog(capacity: capacity, cpus: cpus, machine: kvm, slots: slots)
+        }
         threads = try VirtualCPUThreads(
-            cpus: cpus, ports: .ports([.init(address: MachineLayout.serialPort, byteCount: 8, device: serial)]),
+            cpus: cpus, dirtyRings: dirtyRings,
+            ports: .ports([.init(address: MachineLayout.serialPort, byteCount: 8, device: serial)]),
             memory: Self.memoryBus(events, transports))
         relay.connect(to: self)
         for device in allDevices { device.pause() }

@@ -7,11 +7,15 @@ public struct MachineConfiguration: Sendable {
     public static let cpuCounts = 1...64
     /// The machine type of the stream's configuration section.
     public static let machineName = "microvm"
+    /// Entries: KVM keeps more than 500 of a ring for itself.
+    public static let smallestDirtyRing = 1024
 
     /// A multiple of 2 MiB.
     public var ramByteCount: Int
     public var memoryKind: MemoryMapping.Kind
     public var cpuCount: Int
+    /// Entries of each virtual CPU's dirty ring, a power of two; nil for the kernel's dirty log.
+    public var dirtyRingCapacity: Int?
     public var uuid: MachineUUID
     /// What the guest starts with; nil for a machine that waits for a migration.
     public var boot: BootSource?
@@ -42,6 +46,8 @@ public enum MachineError: Error, CustomStringConvertible {
     /// What /dev/kvm said.
     case noKVM(SystemError)
     case missingCapability(String)
+    /// A dirty ring of this many entries; `largest` is what the kernel has.
+    case dirtyRing(capacity: Int, largest: Int)
     case noMemory(byteCount: Int, SystemError)
 
     public var description: String {
@@ -55,6 +61,12 @@ public enum MachineError: Error, CustomStringConvertible {
         case .noKVM(let error):
             return "KVM cannot be used (\(error)). `apus doctor` says what to do."
         case .missingCapability(let name): return "This kernel's KVM lacks \(name), which Apus needs."
+        case .dirtyRing(let capacity, 0):
+            return "A dirty ring of \(capacity) entries is not possible: this kernel's KVM has no dirty rings."
+        case .dirtyRing(let capacity, let largest):
+            let smallest = MachineConfiguration.smallestDirtyRing
+            return
+                "A dirty ring of \(capacity) entries is not possible: powers of two from \(smallest) to \(largest) are."
         case .noMemory(let byteCount, let error):
             return "\(byteCount >> 20) MiB of guest memory cannot be had: \(error)."
         }

@@ -35,6 +35,8 @@ final class VirtualCPUThreads: Sendable {
     }
 
     let cpus: [KVMVirtualCPU]
+    private let dirtyRings: DirtyRingLog?
+    private let ringPauses: [RingPause]
     private let ports: Bus
     private let memory: Bus
     let signal: RealTimeSignal
@@ -56,8 +58,10 @@ final class VirtualCPUThreads: Sendable {
     private struct Receiver: Sendable { weak let object: (any VirtualCPUEventReceiver)? }
     private let receiver = Mutex(Receiver(object: nil))
 
-    init(cpus: [KVMVirtualCPU], ports: Bus, memory: Bus) throws(SystemError) {
+    init(cpus: [KVMVirtualCPU], dirtyRings: DirtyRingLog? = nil, ports: Bus, memory: Bus) throws(SystemError) {
         self.cpus = cpus
+        self.dirtyRings = dirtyRings
+        ringPauses = cpus.map { _ in RingPause() }
         self.ports = ports
         self.memory = memory
         signal = try RealTimeSignal(index: 0)
@@ -174,6 +178,7 @@ final class VirtualCPUThreads: Sendable {
         case .memoryRead(let address, var bytes):
             store(memory.read(at: address, width: bytes.byteCount), in: &bytes, from: 0, width: bytes.byteCount)
         case .interrupted: sleepIfThrottled(cpu)
+        case .dirtyRingFull: try ringIsFull(cpu)
         case .shutdown: return stopAfter(.reset)
         case .systemEvent(let type):
             switch type {
@@ -186,12 +191,27 @@ final class VirtualCPUThreads: Sendable {
             let bytes = instruction.map { hex(UInt64($0)) }.joined(separator: " ")
             return "KVM internal error \(suberror)" + (bytes.isEmpty ? "." : " at the instruction \(bytes).")
         case .other(let reason): return "KVM exit \(reason) is unknown."
-        // Halts and interrupt windows are the in-kernel controller's own business; nothing asks for debug exits or a
-        // dirty ring.
+        // Halts and interrupt windows are the in-kernel controller's own business; nothing asks for debug exits.
         default:
             return "KVM gave an exit that this machine does not ask for."
         }
         return nil
+    }
+
+    /// Makes room, and waits as long as a dirty limit wants it.
+    private func ringIsFull(_ cpu: KVMVirtualCPU) throws(SystemError) {
+        try dirtyRings?.collect(from: cpu.index, isFull: true)
+        let start = monotonicNanoseconds
+        // In slices, so that a pause that is shortened or taken back ends soon.
+        while true {
+            let rest = ringPauses[cpu.index].nanoseconds - (monotonicNanoseconds - start)
+            if rest <= 0 || stopGate.wait(for: min(Self.slice, .nanoseconds(rest))) { return }
+        }
+    }
+
+    /// Sets how long a virtual CPU waits each time that its dirty ring is full.
+    func setRingPause(_ pause: Duration, for index: Int) {
+        ringPauses[index].set(pause)
     }
 
     /// The guest ended itself: its event goes out and this virtual CPU runs no further.
@@ -226,7 +246,7 @@ extension MutableRawSpan {
 /// Slowing the guest down: of each period a virtual CPU sleeps a share.
 extension VirtualCPUThreads {
     /// How long a virtual CPU runs between two sleeps, as in QEMU.
-    private static let slice: Duration = .milliseconds(10)
+    fileprivate static let slice: Duration = .milliseconds(10)
 
     /// Makes every virtual CPU sleep `percentage` of its time, 0 to 99; 0 lets it run.
     func setThrottle(percentage: Int) {
@@ -262,6 +282,16 @@ extension VirtualCPUThreads {
         let percentage = throttlePercentage.load(ordering: .relaxed)
         guard percentage > 0 else { return }
         _ = stopGate.wait(for: Self.slice * percentage / (100 - percentage))
+    }
+}
+
+/// How long a virtual CPU waits each time that its dirty ring is full.
+private final class RingPause: Sendable {
+    private let value = Atomic<Int64>(0)
+    var nanoseconds: Int64 { value.load(ordering: .relaxed) }
+    func set(_ duration: Duration) {
+        let (seconds, attoseconds) = duration.components
+        value.store(min(seconds, 3600) * 1_000_000_000 + attoseconds / 1_000_000_000, ordering: .relaxed)
     }
 }
 

@@ -31,6 +31,7 @@ final class Hardware {
         channel = try Self.openSerial(run.serial)
         var configuration = MachineConfiguration(
             ramByteCount: run.memory.byteCount, memoryKind: run.memory.kind, cpuCount: run.cpus, devices: devices)
+        configuration.dirtyRingCapacity = run.dirtyRing
         if let channel { configuration.serial = channel }
         if let kernel = run.kernel {
             configuration.boot = BootSource(

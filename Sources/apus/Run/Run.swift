@@ -33,6 +33,13 @@ struct Run: AsyncParsableCommand {
     var memory = MemoryOption(argument: "512M")!
     @Option(help: ArgumentHelp("Virtual CPUs, 1 to 64.", valueName: "N"))
     var cpus = 1
+    @Option(
+        help: ArgumentHelp(
+            """
+            Track dirty pages in a ring of so many entries for each virtual CPU, a power of two from 1024 on, instead of \
+            in KVM's log. A migration can then limit each virtual CPU by itself.
+            """, valueName: "ENTRIES"))
+    var dirtyRing: Int?
     @Option(help: ArgumentHelp("A raw disk image or block device; may be given again.", valueName: "FILE[,readonly]"))
     var disk: [String] = []
     @Option(help: ArgumentHelp("A network card on an existing tap.", valueName: "tap=NAME[,mac=ADDRESS]"))

@@ -70,9 +70,10 @@ final class GuestMachine {
     var lines: SerialLines { channel.lines }
 
     /// - Parameter parameters: nil for a machine that waits for a guest from elsewhere.
-    init(cpuCount: Int = 1, parameters: BuiltInGuestParameters?, devices: [any VirtioDevice] = [])
-        throws
-    {
+    init(
+        cpuCount: Int = 1, parameters: BuiltInGuestParameters?, devices: [any VirtioDevice] = [],
+        dirtyRingCapacity: Int? = nil
+    ) throws {
         var kernel: TemporaryFile?
         var boot: BootSource?
         if let parameters {
@@ -81,9 +82,10 @@ final class GuestMachine {
             kernel = file
         }
         self.kernel = kernel
-        machine = try Machine(
-            MachineConfiguration(
-                ramByteCount: 32 << 20, cpuCount: cpuCount, boot: boot, serial: channel, devices: devices))
+        var configuration = MachineConfiguration(
+            ramByteCount: 32 << 20, cpuCount: cpuCount, boot: boot, serial: channel, devices: devices)
+        configuration.dirtyRingCapacity = dirtyRingCapacity
+        machine = try Machine(configuration)
         machine.setObserver(events)
     }
 
