@@ -103,8 +103,7 @@ let package = Package(
             name: "apus",
             dependencies: [
                 "Monitor", "Machine", "BuiltInGuest", "Devices", "MigrationClient", "MigrationRecords", "QMPClient",
-                "QMP",
-                "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser,
+                "QMP", "Transports", "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser,
             ],
             swiftSettings: settings),
 
@@ -163,7 +162,7 @@ let package = Package(
         .testTarget(
             name: "MachineTests",
             dependencies: [
-                "Machine", "KVM", "Devices", "Migration", "MigrationStream", "GuestMemory", "BuiltInGuest",
+                "apus", "Machine", "KVM", "Devices", "Migration", "MigrationStream", "GuestMemory", "BuiltInGuest",
                 "GuestSupport",
                 "LinuxSystem", "CLinux",
             ],
