@@ -80,6 +80,12 @@ let package = Package(
 
         // QMP over sockets: to any monitor, and the server of this one.
         .target(name: "QMPClient", dependencies: ["QMP", "LinuxSystem"], swiftSettings: settings),
+
+        // What `apus migrate` does, free of options and terminals, and the record that it keeps.
+        .target(name: "MigrationRecords", dependencies: ["QMP"], swiftSettings: settings),
+        .target(
+            name: "MigrationClient", dependencies: ["QMPClient", "QMP", "MigrationRecords", "LinuxSystem"],
+            swiftSettings: settings),
         .target(
             name: "Monitor",
             dependencies: [
@@ -90,8 +96,9 @@ let package = Package(
         .executableTarget(
             name: "apus",
             dependencies: [
-                "Monitor", "Machine", "BuiltInGuest", "Devices", "QMPClient", "QMP", "StreamTools", "MigrationStream",
-                "HostCheck", "LinuxSystem", argumentParser,
+                "Monitor", "Machine", "BuiltInGuest", "Devices", "MigrationClient", "MigrationRecords", "QMPClient",
+                "QMP",
+                "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser,
             ],
             swiftSettings: settings),
 
@@ -134,6 +141,9 @@ let package = Package(
             name: "StreamToolsTests",
             dependencies: ["StreamTools", "MigrationStream", "PageCompression", "LinuxSystem"],
             swiftSettings: settings),
+
+        .testTarget(
+            name: "MigrationClientTests", dependencies: ["MigrationRecords", "QMP"], swiftSettings: settings),
 
         .testTarget(name: "CommandTests", dependencies: ["apus"], swiftSettings: settings),
 

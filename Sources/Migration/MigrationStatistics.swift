@@ -32,7 +32,7 @@ public struct MigrationStatistics: Equatable, Sendable {
     public var skippedPageCount = 0
     /// Pages dirtied per second in the last pass.
     public var dirtyPageRate = 0
-    /// Syncs of the dirty log so far.
+    /// Syncs of the dirty log so far, its start being the first.
     public var dirtySyncCount = 0
     /// Pages sent per second in the last pass.
     public var pagesPerSecond = 0

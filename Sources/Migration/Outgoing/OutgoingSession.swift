@@ -104,6 +104,8 @@ final class OutgoingSession {
         try main.writeBlockList(machine: machine, syncsChannels: multifd != nil) { try multifd?.sync() }
         if let delta = main.delta { progress.setDelta(delta) }
         try tracker.start()
+        // As QEMU counts: in pass n this is n.
+        progress.update { $0.dirtySyncCount = 1 }
     }
 
     private func waitForPong(_ value: UInt32) throws {

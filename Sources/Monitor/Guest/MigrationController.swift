@@ -20,6 +20,7 @@ public actor MigrationController: MigrationControl {
     private var run: Run?
     private var status: MigrationStatus?
     private var errorDescription: String?
+    private var handOverIsUnknown = false
     private var sendsEvents = false
     /// Called when an incoming migration failed and nothing is left to wait for.
     private let incomingFailed: @Sendable (String) -> Void
@@ -58,7 +59,7 @@ public actor MigrationController: MigrationControl {
                 finish { $0.sourceFailed(text) }
             case .uncertain(let error, _):
                 let text = "\(error)"
-                finish { $0.sourceFailed("The destination may run the guest or not: \(text)") }
+                finish { await $0.sourceIsUncertain(text) }
             }
         }
     }
@@ -73,6 +74,14 @@ public actor MigrationController: MigrationControl {
     private func sourceFailed(_ text: String) {
         errorDescription = text
         enter(status == .cancelling ? .cancelled : .failed)
+    }
+
+    /// The guest stays as after a completed migration; `cont` lets it go on here, if somebody knows that it may.
+    private func sourceIsUncertain(_ text: String) async {
+        errorDescription = text
+        handOverIsUnknown = true
+        try? await driver.completeMigration()
+        enter(.failed)
     }
 
     public func cancel() async throws {
@@ -136,6 +145,7 @@ public actor MigrationController: MigrationControl {
     private func begin(_ run: Run, _ settings: MigrationSettings) {
         self.run = run
         errorDescription = nil
+        handOverIsUnknown = false
         sendsEvents = settings.capabilities.has(.events)
         relay.onPhase { [weak self] status in Task { await self?.enterWhileRunning(status) } }
         enter(.setup)
@@ -176,6 +186,7 @@ public actor MigrationController: MigrationControl {
     public func information() async -> MigrationInfo {
         var info = MigrationInfo(status: status)
         info.errorDescription = errorDescription
+        info.handOverIsUnknown = handOverIsUnknown
         switch run {
         case .outgoing(let migration)? where status != .cancelled: info.fill(from: migration.statistics)
         case .incoming(_, let addresses)? where status?.isRunning == true: info.socketAddresses = addresses

@@ -33,6 +33,10 @@ extension StreamDialect {
 
 extension EndingPolicy {
     init(_ parameters: MigrationParameters) {
+        if parameters.text(.ending) == "classic" {
+            self = .classic(ClassicRule())
+            return
+        }
         var rule = DowntimeLimitRule()
         rule.limit = parameters.downtimeLimit
         rule.switchoverBandwidth = parameters.availableSwitchoverBandwidth.map { Int(clamping: $0) }

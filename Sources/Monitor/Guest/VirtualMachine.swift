@@ -60,7 +60,8 @@ public final class VirtualMachine: Sendable {
         var identity = MonitorServices.Identity(name: options.name, version: version)
         if let uuid = options.uuid { identity.uuid = uuid }
         var services = MonitorServices(
-            identity: identity, driver: driver, machine: controller, migration: migration, descriptors: descriptors
+            identity: identity, driver: driver, machine: controller, migration: migration, descriptors: descriptors,
+            settings: MigrationSettingsStore(availableCapabilities: MigrationCapability.ofApus)
         ) { end.yield(.quit) }
         services.hasStartedIncoming = options.incoming != nil && options.incoming != "defer"
         if options.qmpPaths.isEmpty {

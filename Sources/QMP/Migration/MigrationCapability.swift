@@ -27,6 +27,11 @@ public enum MigrationCapability: String, Sendable, CaseIterable {
 
     /// Those of QEMU 7.2.
     public static let ofQEMU72 = Array(allCases.prefix { $0 != .switchoverAck })
+
+    /// Those that Apus has: the others are listed, and cannot be switched on.
+    public static let ofApus: Set<MigrationCapability> = [
+        .xbzrle, .autoConverge, .events, .returnPath, .pauseBeforeSwitchover, .multifd, .validateUUID,
+    ]
 }
 
 /// The capabilities that are on. None is by default.

@@ -21,6 +21,9 @@ public struct MigrationInfo: Equatable, Sendable {
     public var dirtyLimitRingFullTime: Duration?
     /// The parts of the downtime; an addition of Apus.
     public var downtimeParts: DowntimeParts?
+    /// With status failed: everything was sent and no answer came, so the destination may run the guest, and a person
+    /// must decide (`cont` or `quit`). The member `hand-over`, an addition of Apus.
+    public var handOverIsUnknown = false
 
     public init(status: MigrationStatus? = nil) { self.status = status }
 
@@ -43,6 +46,7 @@ public struct MigrationInfo: Equatable, Sendable {
         object["dirty-limit-throttle-time-per-round"] = dirtyLimitThrottleTimePerRound?.inMicroseconds
         object["dirty-limit-ring-full-time"] = dirtyLimitRingFullTime?.inMicroseconds
         object["downtime-parts"] = downtimeParts?.value
+        if handOverIsUnknown { object["hand-over"] = "unknown" }
         return .object(object)
     }
 
@@ -65,6 +69,7 @@ public struct MigrationInfo: Equatable, Sendable {
         dirtyLimitThrottleTimePerRound = Duration(microseconds: value["dirty-limit-throttle-time-per-round"])
         dirtyLimitRingFullTime = Duration(microseconds: value["dirty-limit-ring-full-time"])
         downtimeParts = value["downtime-parts"].map(DowntimeParts.init)
+        handOverIsUnknown = value["hand-over"] == "unknown"
     }
 }
 

@@ -33,6 +33,8 @@ public enum MigrationParameter: String, Sendable, CaseIterable {
     case mode
     case zeroPageDetection = "zero-page-detection"
     case directIO = "direct-io"
+    /// When passes end, an addition of Apus.
+    case ending
 
     /// Those of QEMU 7.2.
     public static let ofQEMU72 = Array(allCases.prefix { $0 != .vcpuDirtyLimitPeriod })
@@ -92,6 +94,7 @@ public enum MigrationParameter: String, Sendable, CaseIterable {
         case .mode: .word(oneOf: ["normal"], standard: "normal")
         case .zeroPageDetection: .word(oneOf: ["none", "legacy", "multifd"], standard: "multifd")
         case .directIO: .bool(standard: false)
+        case .ending: .word(oneOf: ["downtime-limit", "classic"], standard: "downtime-limit")
         }
     }
 }

@@ -15,6 +15,11 @@ struct CommandResult {
 
 /// Runs `apus` to its end.
 func apus(_ arguments: String..., input: String = "/dev/null", outputPath: String? = nil) throws -> CommandResult {
+    try apus(arguments, input: input, outputPath: outputPath)
+}
+
+/// Runs `apus` to its end.
+func apus(_ arguments: [String], input: String = "/dev/null", outputPath: String? = nil) throws -> CommandResult {
     let process = Process()
     process.executableURL = URL(filePath: apusPath)
     process.arguments = arguments

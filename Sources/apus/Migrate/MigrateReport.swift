@@ -1,0 +1,117 @@
+import LinuxSystem
+import MigrationClient
+import MigrationRecords
+import QMP
+import StreamTools
+
+/// What `apus migrate` says at the end.
+struct MigrateReport {
+    let record: MigrationRecord
+    let summary: MigrationSummary
+
+    init(_ record: MigrationRecord) {
+        self.record = record
+        summary = MigrationSummary(of: record)
+    }
+
+    static func exitStatus(of outcome: MigrationRecord.Outcome) -> Int32 {
+        switch outcome {
+        case .completed: 0
+        case .failed: 1
+        case .cancelled: 3
+        case .unknown: 4
+        case .paused: 5
+        }
+    }
+
+    private var headline: String {
+        switch record.outcome {
+        case .completed: "The guest is at the destination."
+        case .failed: "The migration failed; the guest is at the source as before."
+        case .cancelled: "The migration was cancelled; the guest is at the source as before."
+        case .paused: "The post-copy is paused: both sides wait for a new link (apus migrate --resume)."
+        case .unknown: "Nobody could say which side has the guest."
+        }
+    }
+
+    /// Lines for a person.
+    var text: String {
+        var lines = [headline] + record.reasons.map { "  \($0)" }
+        func row(_ name: String, _ value: String) {
+            lines.append("  \(name)" + String(repeating: " ", count: max(1, 16 - name.count)) + value)
+        }
+        row("source", record.source.program + cpus(record.source.virtualCPUCount))
+        if let destination = record.destination { row("destination", "\(destination.program) at \(record.address)") }
+        row("total time", summary.totalTime.text + (summary.setupTime.map { ", of which setup \($0.text)" } ?? ""))
+        if record.outcome == .completed, let downtime = summary.downtime {
+            row("downtime", downtime.text + downtimeParts)
+        }
+        if let time = summary.stopToResume { row("stop to resume", "\(time.text) by the monitors' clocks") }
+        row("passes", "\(summary.passCount)" + (summary.highestThrottle.map { ", throttled up to \($0)%" } ?? ""))
+        if summary.memoryByteCount > 0 { row("sent", sent) }
+        if summary.postcopyRequestCount > 0 { row("page requests", "\(summary.postcopyRequestCount)") }
+        if let blocktime = summary.postcopyBlocktime { row("blocked", blocktime.text) }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    private func cpus(_ count: Int) -> String { count == 1 ? ", 1 virtual CPU" : ", \(count) virtual CPUs" }
+
+    private var sent: String {
+        var text = "\(ByteCount(Int(clamping: summary.transferredByteCount))) for "
+        text += "\(ByteCount(Int(clamping: summary.memoryByteCount))) of memory"
+        if let ratio = summary.ratio {
+            let hundredths = Int(ratio * 100 + 0.5)
+            text += " (\(hundredths / 100).\(hundredths % 100 < 10 ? "0" : "")\(hundredths % 100) of it)"
+        }
+        text += ", \(ByteCount(Int(summary.averageRate)))/s"
+        return text + "; \(summary.normalPageCount) pages, \(summary.zeroPageCount) of zeros"
+    }
+
+    /// " (pause 0.2 ms, …)", the parts that are known.
+    private var downtimeParts: String {
+        guard let parts = summary.downtimeParts, case .object(let object) = parts.value else { return "" }
+        let words = object.members.compactMap { member in
+            member.value.integerValue.map { "\(member.name) \(Duration.microseconds($0).text)" }
+        }
+        return words.isEmpty ? "" : " (\(words.joined(separator: ", ")))"
+    }
+
+    /// One object for programs.
+    var value: QMPValue {
+        func milliseconds(_ duration: Duration?) -> QMPValue? { duration.map { .number($0 / .milliseconds(1)) } }
+        var object: QMPObject = [
+            "outcome": .string(record.outcome.rawValue), "reasons": .array(record.reasons.map(QMPValue.string)),
+            "source": .string(record.source.program), "address": .string(record.address),
+        ]
+        object["destination"] = record.destination.map { .string($0.program) }
+        object["total-ms"] = milliseconds(summary.totalTime)
+        object["setup-ms"] = milliseconds(summary.setupTime)
+        object["downtime-ms"] = milliseconds(summary.downtime)
+        object["downtime-parts-us"] = summary.downtimeParts?.value
+        object["stop-to-resume-ms"] = milliseconds(summary.stopToResume)
+        object["passes"] = QMPValue(summary.passCount)
+        object["sent-bytes"] = QMPValue(summary.transferredByteCount)
+        object["memory-bytes"] = QMPValue(summary.memoryByteCount)
+        object["ratio"] = summary.ratio.map(QMPValue.number)
+        object["normal-pages"] = QMPValue(summary.normalPageCount)
+        object["zero-pages"] = QMPValue(summary.zeroPageCount)
+        object["highest-throttle"] = summary.highestThrottle.map { QMPValue($0) }
+        object["page-requests"] = QMPValue(summary.postcopyRequestCount)
+        return .object(object)
+    }
+}
+
+/// The file of `--report`: the record as JSON.
+enum ReportFile {
+    /// - Throws: `PreparationError` when the file cannot be written: that is to be known before a guest moves.
+    static func check(_ path: String) throws {
+        do { _ = try OwnedDescriptor(opening: path, for: .replacing) } catch {
+            throw PreparationError("The report cannot be written: \(error)")
+        }
+    }
+
+    static func write(_ record: MigrationRecord, to path: String) throws {
+        let file = try OwnedDescriptor(opening: path, for: .replacing)
+        try file.write(all: (record.value.utf8Text + [0x0A]).span.bytes)
+    }
+}
