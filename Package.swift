@@ -73,12 +73,6 @@ let package = Package(
         // Channels: tcp unix fd exec file.
         .target(name: "Transports", dependencies: ["Migration", "LinuxSystem"], swiftSettings: settings),
 
-        // How fast the engine moves memory, next to bare sockets.
-        .executableTarget(
-            name: "migration-benchmark",
-            dependencies: ["Migration", "Transports", "MigrationStream", "GuestMemory", "LinuxSystem"],
-            path: "Benchmarks/MigrationBenchmark", swiftSettings: settings),
-
         // What `apus stream` does, free of options and terminals.
         .target(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
