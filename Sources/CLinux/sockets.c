@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -99,3 +100,9 @@ int clinux_resolve(const char *host, const char *port, int passive, int index, s
 }
 
 const char *clinux_resolve_error(int code) { return gai_strerror(code + 10000); }
+
+int clinux_limit_unsent(int fd, int byte_count) {
+  // A TCP buffer also holds what is on its way and not acknowledged, so there the size of the buffer is not the limit.
+  if (setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &byte_count, sizeof byte_count) == 0) return 0;
+  return setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &byte_count, sizeof byte_count) < 0 ? -errno : 0;
+}

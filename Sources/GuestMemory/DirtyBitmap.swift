@@ -132,6 +132,14 @@ public final class DirtyBitmap: @unchecked Sendable {
         return words[index].exchange(0, ordering: .acquiringAndReleasing)
     }
 
+    /// Takes the marks whose bits are set in `bits`, of the 64 from page `index * 64` on; those that were there.
+    ///
+    /// Of several threads that take the same mark, one gets it.
+    public func take(word index: Int, bits: UInt64) -> UInt64 {
+        precondition(index >= 0 && index < wordCount, "word \(index) of \(wordCount)")
+        return words[index].bitwiseAnd(~bits, ordering: .acquiringAndReleasing).oldValue & bits
+    }
+
     /// Forgets the marks whose bits are set, of the 64 from page `index * 64` on.
     public func clear(word index: Int, bits: UInt64) {
         precondition(index >= 0 && index < wordCount, "word \(index) of \(wordCount)")

@@ -26,6 +26,10 @@ public final class RAMBlock: Sendable {
     }
 
     public var pageCount: Int { dirtyBitmap.pageCount }
+    /// Bytes of the host's pages behind the block: 4096, or those of explicit huge pages.
+    public var hostPageByteCount: Int { mapping.pageSize }
+    /// Whether the memory is a file in memory that can have a second view.
+    public var isShared: Bool { mapping.fileDescriptor >= 0 }
     public var allPages: PageRange { PageRange(first: PageIndex(0), pageCount: pageCount) }
 
     /// Where the block lies in this process: for memory slots, userfaultfd and vectors of system calls, whose memory
@@ -67,4 +71,14 @@ public final class RAMBlock: Sendable {
         precondition(range.end.value <= pageCount, "pages to \(range.end.value) of \(pageCount)")
         try mapping.discard(offset: range.blockOffset, count: range.byteCount)
     }
+
+    /// Allows or forbids the kernel to use 2 MiB pages of its own accord; nothing for memory that never has them.
+    public func allowHugePages(_ allowed: Bool) throws(SystemError) {
+        if hostPageByteCount == pageSize { try mapping.allowHugePages(allowed, offset: 0, count: byteCount) }
+    }
+
+    /// Another mapping of the same pages.
+    ///
+    /// - Precondition: the block is shared.
+    public func secondView() throws(SystemError) -> MemoryMapping { try mapping.secondView() }
 }

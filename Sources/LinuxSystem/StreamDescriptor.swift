@@ -102,6 +102,13 @@ public final class StreamDescriptor: Sendable {
         }
     }
 
+    /// Lets at most about `byteCount` bytes wait here to be sent; without effect where nothing waits.
+    ///
+    /// TCP keeps what is on its way in its buffer as well, so there only what has not been sent at all is limited.
+    public func limitUnsentBytes(to byteCount: Int) {
+        if kind == .socket { _ = clinux_limit_unsent(descriptor.number, Int32(clamping: byteCount)) }
+    }
+
     /// Ends sending: the peer of a socket reads the end of the stream. A pipe or file ends when it is closed.
     public func endSending() {
         if kind == .socket { _ = clinux_shutdown(descriptor.number, Int32(SHUT_WR)) }

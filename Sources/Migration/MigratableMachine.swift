@@ -52,6 +52,17 @@ public protocol MigratableMachine: AnyObject, Sendable {
     func finishLoading() throws -> Bool
     /// Tells the network that the guest is here now. Must not block.
     func announce()
+
+    /// Makes ready to receive in post-copy.
+    ///
+    /// - Throws: An error that says what is in the way, and what to do about it.
+    func makeMissingMemory() throws -> any MissingMemory
+}
+
+extension MigratableMachine {
+    public func makeMissingMemory() throws -> any MissingMemory {
+        throw MigrationError.postcopyImpossible("This machine cannot receive in post-copy.")
+    }
 }
 
 /// Memory that a migration moves while the guest writes to it.
@@ -64,11 +75,14 @@ public struct MemoryRegion: Sendable {
     public let beginsAsZero: Bool
     /// Whether a stream may leave it out, or hold less of it: memory of a peer's firmware.
     public let isOptional: Bool
+    /// Pages move together in units of this many: 1, or those of a huge page.
+    public let unitPageCount: Int
 
-    public init(block: RAMBlock, beginsAsZero: Bool, isOptional: Bool = false) {
+    public init(block: RAMBlock, beginsAsZero: Bool, isOptional: Bool = false, unitPageCount: Int = 1) {
         self.block = block
         self.beginsAsZero = beginsAsZero
         self.isOptional = isOptional
+        self.unitPageCount = unitPageCount
     }
 }
 

@@ -27,6 +27,12 @@ public protocol MigrationChannel: AnyObject, Sendable {
     func stopReceiving()
     /// Ends both directions at once: whoever is blocked here gets an error.
     func shutDown()
+    /// Lets at most about `byteCount` bytes wait here to be sent, so that what comes later is not far behind.
+    func limitUnsentBytes(to byteCount: Int)
+}
+
+extension MigrationChannel {
+    public func limitUnsentBytes(to byteCount: Int) {}
 }
 
 /// An operation on a connection that failed: what, where and why.

@@ -27,6 +27,10 @@ public enum MigrationError: Error, CustomStringConvertible {
     case destinationEnded
     case gaveUp(Decision.Reason)
     case cancelled
+    /// What is in the way of post-copy, as a sentence.
+    case postcopyImpossible(String)
+    /// The link of a post-copy was cut on purpose.
+    case paused
     /// The connection broke when everything was sent and the destination had not answered: it may run the guest.
     case handOverUnknown(reason: String)
 
@@ -54,6 +58,8 @@ public enum MigrationError: Error, CustomStringConvertible {
         case .destinationEnded: "The destination ended the connection before it had loaded the guest."
         case .gaveUp(let reason): "The migration was given up: \(reason.rawValue)."
         case .cancelled: "The migration was cancelled."
+        case .postcopyImpossible(let reason): reason
+        case .paused: "The migration was paused."
         case .handOverUnknown(let reason):
             "Everything was sent, and the destination did not answer, so it may run the guest: \(reason)"
         }

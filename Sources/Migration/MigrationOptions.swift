@@ -11,6 +11,10 @@ public struct MigrationOptions: Equatable, Sendable {
     public var validatesUUID = false
     /// Whether the destination is told that the guest has stopped (QEMU since 10.0; older ones refuse the command).
     public var sendsSwitchoverStart = false
+    /// Whether the migration may go over to post-copy. The destination must be told the same.
+    public var allowsPostcopy = false
+    /// Bytes per second that are pushed in post-copy, 0 for no limit. What the destination asks for is never held back.
+    public var maximumPostcopyBandwidth = 0
     /// Bytes of pages kept for sending changes only; nil sends whole pages. Not with multifd.
     public var xbzrleCacheByteCount: Int?
     /// What the fixed part of a downtime is taken to be before one was measured.
@@ -26,7 +30,8 @@ public struct StreamDialect: Equatable, Sendable {
     public var sync = MultifdSync.eachRound
     public var zeroPages = ZeroPageDetection.byChannels
     public var compression = ChannelCompression.none
-
+    /// Whether pages that the destination asks for in post-copy have a channel of their own.
+    public var hasPreemptChannel = false
     /// When the destination waits until all channels have delivered everything before.
     public enum MultifdSync: String, Equatable, Sendable {
         /// At the end of each `ram` section (QEMU before 8.1, and multifd-flush-after-each-section).

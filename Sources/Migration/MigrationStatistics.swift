@@ -24,6 +24,15 @@ public struct MigrationStatistics: Equatable, Sendable {
     public var precopyByteCount = 0
     /// Of these, bytes sent while the guest was stopped.
     public var downtimeByteCount = 0
+    /// Of these, bytes sent since the destination could run the guest.
+    public var postcopyByteCount = 0
+    public var postcopy = OutgoingPostcopyStatistics()
+    /// Why the passes ended in post-copy, if they did.
+    public var postcopyReason: Decision.Reason?
+    /// What cut the link of a post-copy that is paused.
+    public var linkError: String?
+    /// How often a cut link was replaced.
+    public var recoveryCount = 0
     /// Pages sent with their bytes.
     public var normalPageCount = 0
     /// Pages sent as zero.
@@ -69,6 +78,20 @@ public struct DowntimeParts: Equatable, Sendable {
     public var fixed: Duration { pause + lastSync + disks + save + send + load }
 }
 
+/// What a source has sent in post-copy.
+public struct OutgoingPostcopyStatistics: Equatable, Sendable {
+    /// Requests for pages that came.
+    public var requestCount = 0
+    /// Of these, requests for what was asked for already and not yet sent.
+    public var joinedRequestCount = 0
+    /// Pages sent because they were asked for.
+    public var requestedPageCount = 0
+    /// Pages sent without being asked for.
+    public var pushedPageCount = 0
+
+    public init() {}
+}
+
 /// What sending changes only has done.
 public struct XBZRLEStatistics: Equatable, Sendable {
     public var cacheByteCount = 0
@@ -91,6 +114,8 @@ final class TransferCounters: Sendable {
     private let normalPages = Atomic(0)
     private let zeroPages = Atomic(0)
     private let skippedPages = Atomic(0)
+    private let pushedPages = Atomic(0)
+    private let requestedPages = Atomic(0)
     private let pressedBytes = Atomic(0)
     private let pressedNanoseconds = Atomic(0)
 
@@ -123,6 +148,11 @@ final class TransferCounters: Sendable {
         if normal > 0 { normalPages.wrappingAdd(normal, ordering: .relaxed) }
         if zero > 0 { zeroPages.wrappingAdd(zero, ordering: .relaxed) }
     }
+
+    func addPushed(pages: Int) { pushedPages.wrappingAdd(pages, ordering: .relaxed) }
+    func addRequested(pages: Int) { requestedPages.wrappingAdd(pages, ordering: .relaxed) }
+    var pushedPageCount: Int { pushedPages.load(ordering: .relaxed) }
+    var requestedPageCount: Int { requestedPages.load(ordering: .relaxed) }
 
     func addSkipped(_ count: Int) { skippedPages.wrappingAdd(count, ordering: .relaxed) }
 

@@ -73,6 +73,8 @@ public final class DescriptorChannel: MigrationChannel {
         }
     }
 
+    public func limitUnsentBytes(to byteCount: Int) { descriptor.limitUnsentBytes(to: byteCount) }
+
     public func stopReceiving() { descriptor.stopReceiving() }
 
     public func shutDown() {

@@ -12,7 +12,13 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
     public var uuid = MachineUUID.none
     public let regions: [MemoryRegion]
     public var disks: [any MigratableDisk] = []
-    private let simulation: Simulation
+    let simulation: Simulation
+    /// Which pages are missing here, in post-copy.
+    public private(set) var missing: SimulatedMissingMemory?
+    /// Where this guest comes from: what it finds is held against that, page by page.
+    public weak var origin: SimulatedMachine?
+    /// Pages in a unit of the first region: what stands for a huge page.
+    public let unitPageCount: Int
     public private(set) var isRunning = false
     public private(set) var throttle = GuestThrottle.none
     public private(set) var isTracking = false
@@ -38,15 +44,16 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
         public var description: String
     }
 
-    public init(name: String, simulation: Simulation, pageCounts: [Int]) throws {
+    public init(name: String, simulation: Simulation, pageCounts: [Int], unitPageCount: Int = 1) throws {
         self.name = name
         self.simulation = simulation
+        self.unitPageCount = unitPageCount
         regions = try pageCounts.enumerated().map { index, pageCount in
             MemoryRegion(
                 block: RAMBlock(
                     name: "block\(index)",
                     mapping: try MemoryMapping(.anonymousSmallPages, byteCount: pageCount * pageSize)),
-                beginsAsZero: true)
+                beginsAsZero: true, unitPageCount: index == 0 ? unitPageCount : 1)
         }
         log = regions.map { [UInt64](repeating: 0, count: $0.block.dirtyBitmap.wordCount) }
     }
@@ -70,6 +77,7 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
             case .percentage(let percentage): simulation.random.happens(percent: percentage)
             case .stun, .dirtyLimit: simulation.random.happens(percent: 90)
             }
+        missing?.goOn()
         if !isSlow { writeSome() }
         simulation.after(.microseconds(Int.random(in: 100...3000, using: &simulation.random))) { [weak self] in
             self?.step()
@@ -88,6 +96,13 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
         let isHot = simulation.random.happens(percent: 70)
         let page = Int.random(
             in: 0..<(isHot ? min(hotPageCount, block.pageCount) : block.pageCount), using: &simulation.random)
+        if let missing, !missing.mayTouch(region: region, page: page) { return }
+        write(region: region, page: page)
+    }
+
+    /// Writes a page that is there.
+    func write(region: Int, page: Int) {
+        let block = regions[region].block
         version += 1
         let offset = page * pageSize
         let kind = Int.random(in: 0..<10, using: &simulation.random)
@@ -187,6 +202,8 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
 
     public func loadDeviceState(_ section: DeviceSection) throws {
         if fails(&failingLoad) { throw Failure(description: "device \(section.name) cannot be loaded") }
+        // A device looks into guest memory when it is loaded, and waits if the page is not there.
+        missing?.waitForSomePage()
         if section.name == "sim/device" { loadedDevice = section.state } else { wasRunning = section.state == [1] }
     }
 
@@ -197,6 +214,31 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
     }
 
     public func announce() {}
+
+    public func makeMissingMemory() throws -> any MissingMemory {
+        let missing = SimulatedMissingMemory(machine: self)
+        self.missing = missing
+        return missing
+    }
+
+    /// How many pages differ from those that the guest came with, as far as it has not written them here.
+    public func differenceCount(from source: SimulatedMachine) -> Int {
+        var count = missing?.mismatchCount ?? 0
+        for (index, region) in regions.enumerated() {
+            for page in 0..<region.block.pageCount where missing?.wasTouched(region: index, page: page) != true {
+                if !isEqual(region: index, page: page, in: source) { count += 1 }
+            }
+        }
+        return loadedDevice == source.device ? count : count + 1
+    }
+
+    func isEqual(region: Int, page: Int, in other: SimulatedMachine) -> Bool {
+        let here = regions[region].block.bytes(at: page * pageSize, count: pageSize)
+        let there = other.regions[region].block.bytes(at: page * pageSize, count: pageSize)
+        return [0, pageSize / 2, pageSize - 8].allSatisfy {
+            here.load(fromByteOffset: $0, as: UInt64.self) == there.load(fromByteOffset: $0, as: UInt64.self)
+        }
+    }
 
     private func fails(_ count: inout Int?) -> Bool {
         guard let left = count else { return false }

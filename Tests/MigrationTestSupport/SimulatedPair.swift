@@ -12,6 +12,13 @@ public final class SimulatedPair: @unchecked Sendable {
     public var policy = MigrationPolicy()
     public let locks: [SharedLock]
     private let pageCounts: [Int]
+    private let unitPageCount: Int
+    /// How often the guest has set out.
+    public private(set) var attemptCount = 0
+    /// How often an operator has connected the two sides again.
+    public private(set) var recoveryCount = 0
+    /// Moments at which the link is cut, counted from the beginning of post-copy or the last recovery.
+    public var cuts: [Duration] = []
     private var guest: GuestRight?
     private var outgoing: OutgoingMigration?
     private var incoming: IncomingMigration?
@@ -30,14 +37,20 @@ public final class SimulatedPair: @unchecked Sendable {
         /// Whether memory and devices were equal when the destination began to run, or took over a paused guest.
         public var isEqual = false
         public var statistics = MigrationStatistics()
+        public var received = IncomingStatistics()
     }
 
-    public init(seed: UInt64, pageCounts: [Int] = [60, 3], diskCount: Int = 1) throws {
+    public init(
+        seed: UInt64, pageCounts: [Int] = [60, 3], diskCount: Int = 1, unitPageCount: Int = 1
+    ) throws {
         simulation = Simulation(seed: seed)
         self.pageCounts = pageCounts
+        self.unitPageCount = unitPageCount
         locks = (0..<diskCount).map { _ in SharedLock(owner: "source") }
-        source = try SimulatedMachine(name: "source", simulation: simulation, pageCounts: pageCounts)
-        destination = try SimulatedMachine(name: "destination", simulation: simulation, pageCounts: pageCounts)
+        source = try SimulatedMachine(
+            name: "source", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount)
+        destination = try SimulatedMachine(
+            name: "destination", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount)
         network = SimulatedNetwork(simulation: simulation)
         source.disks = disks("source")
         destination.disks = disks("destination")
@@ -54,8 +67,13 @@ public final class SimulatedPair: @unchecked Sendable {
 
     /// A fresh destination and an intact network, for another attempt.
     public func renewDestination() throws {
-        destination = try SimulatedMachine(name: "destination", simulation: simulation, pageCounts: pageCounts)
+        destination = try SimulatedMachine(
+            name: "destination", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount)
         destination.disks = disks("destination")
+        renewNetwork()
+    }
+
+    private func renewNetwork() {
         let old = network
         network = SimulatedNetwork(simulation: simulation)
         network.latency = old.latency
@@ -73,13 +91,17 @@ public final class SimulatedPair: @unchecked Sendable {
     public func migrate() -> Attempt {
         guard let guest = guest.take() else { preconditionFailure("seed \(simulation.seed): the source has no guest") }
         let box = Box(guest)
+        attemptCount += 1
         let attempt = Box2(Attempt())
         destination.onResume = { [self] in attempt.value.isEqual = source.checksum == destination.checksum }
+        destination.origin = source
+        let operatorAtWork = Operator(pair: self)
         let outgoing = OutgoingMigration(
-            machine: source, connector: network.makeConnector(), options: options, policy: policy, runtime: simulation)
+            machine: source, connector: network.makeConnector(), options: options, policy: policy, runtime: simulation,
+            observer: operatorAtWork)
         let incoming = IncomingMigration(
             machine: destination, listener: network.makeListener(),
-            dialect: destinationDialect ?? options.dialect, runtime: simulation)
+            dialect: destinationDialect ?? options.dialect, runtime: simulation, observer: operatorAtWork)
         self.outgoing = outgoing
         self.incoming = incoming
         let destinationThread = simulation.startThread("destination") { [self] in
@@ -93,7 +115,57 @@ public final class SimulatedPair: @unchecked Sendable {
         destinationThread.join()
         destination.onResume = nil
         attempt.value.statistics = outgoing.statistics
+        attempt.value.received = incoming.statistics
         return attempt.value
+    }
+
+    // MARK: The operator
+
+    fileprivate func scheduleCut() {
+        guard !cuts.isEmpty else { return }
+        simulation.after(cuts.removeFirst()) { [network] in network.cut() }
+    }
+
+    public func startPostcopy() { outgoing?.startPostcopy() }
+    public func pauseSource() { outgoing?.pausePostcopy() }
+    public func pauseDestination() { incoming?.pausePostcopy() }
+
+    /// One side is paused: as soon as the other is so too, a new link is made; if it has ended, that is told.
+    fileprivate func lookAtPausedSides() {
+        guard let outgoing, let incoming else { return }
+        let (here, there) = (outgoing.statistics.phase, incoming.statistics.phase)
+        switch (here, there) {
+        case (.postcopyPaused, .postcopyPaused):
+            renewNetwork()
+            recoveryCount += 1
+            scheduleCut()
+            _ = incoming.recover(from: network.makeListener())
+            _ = outgoing.resume(over: network.makeConnector())
+        case (.postcopyPaused, .completed), (.postcopyPaused, .failed): outgoing.giveUpPostcopy()
+        case (.completed, _), (.failed, _), (.uncertain, _), (.cancelled, _): break
+        case (.postcopyPaused, _), (_, .postcopyPaused):
+            simulation.after(.milliseconds(5)) { [weak self] in self?.lookAtPausedSides() }
+        default: break
+        }
+    }
+
+    /// Connects sides that are paused, after a while.
+    private final class Operator: MigrationObserver, @unchecked Sendable {
+        // Safe: only the thread whose turn it is touches it.
+        private unowned let pair: SimulatedPair
+        init(pair: SimulatedPair) { self.pair = pair }
+
+        func outgoingMigration(entered phase: OutgoingPhase) {
+            if phase == .postcopyDevice { pair.scheduleCut() }
+            if phase == .postcopyPaused { look() }
+        }
+
+        func incomingMigration(entered phase: IncomingPhase) { if phase == .postcopyPaused { look() } }
+
+        private func look() {
+            let delay = Duration.microseconds(Int.random(in: 100...9000, using: &pair.simulation.random))
+            pair.simulation.after(delay) { [weak pair] in pair?.lookAtPausedSides() }
+        }
     }
 
     private func runSource(_ outgoing: OutgoingMigration, _ box: Box, _ attempt: Box2<Attempt>) {
@@ -116,6 +188,9 @@ public final class SimulatedPair: @unchecked Sendable {
         switch consume outcome {
         case .completed(.running):
             attempt.value.destinationHasGuest = true
+            if destination.missing?.installedPageCount ?? 0 > 0 {
+                attempt.value.isEqual = destination.differenceCount(from: source) == 0
+            }
         case .completed(.paused):
             attempt.value.destinationHasGuest = true
             attempt.value.isEqual = source.checksum == destination.checksum

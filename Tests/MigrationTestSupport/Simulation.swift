@@ -146,7 +146,7 @@ public final class Simulation: MigrationRuntime, @unchecked Sendable {
             guard let deadline = thread.deadline else { continue }
             next = next.map { min($0, deadline) } ?? deadline
         }
-        guard let next, next < .seconds(600) else {
+        guard let next, next < .seconds(60) else {
             let waiting = threads.filter { !$0.isOver && $0.waitsFor != nil }.map(\.name)
             preconditionFailure("seed \(seed): these wait for ever: \(waiting)")
         }

@@ -39,6 +39,8 @@ int clinux_truncate(int fd, int64_t length);
 int clinux_duplicate(int fd);
 int clinux_pipe(int descriptors[2]);
 int clinux_set_pipe_size(int fd, int bytes);
+// Lets at most about this many bytes wait in a socket to be sent.
+int clinux_limit_unsent(int fd, int byte_count);
 int clinux_set_nonblocking(int fd, int on);
 int clinux_is_terminal(int fd);
 int clinux_terminal_columns(int fd);

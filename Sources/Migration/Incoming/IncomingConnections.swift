@@ -13,13 +13,24 @@ final class IncomingConnections: Sendable {
     private let runtime: any MigrationRuntime
     private let changed: any MigrationGate
     private let state: Mutex<State>
+    /// Takes over the preempt channel, with the first four bytes of it; returns when it has ended.
+    private let onUrgent: @Sendable (_ channel: any MigrationChannel, _ head: UInt32) -> Void
+    /// Whether the main channel goes on with a post-copy whose link was lost.
+    private let isRecovery: Bool
+    private let expectsUrgent: Bool
 
     /// Connections that may be asked at once; more than the 256 that a migration can have.
     private static let maximumPendingCount = 512
+    /// The first bytes of a main channel in a recovery: the command RECV_BITMAP.
+    private static let recoveryStart: UInt32 = 0x08_000A
+    /// A preempt channel has no header, but begins with a record whose upper bits are an offset in a block.
+    private static let pageRecordLimit: UInt32 = 1 << 20
     private static let channelTimeout: Duration = .seconds(10)
 
     private struct State {
         var main: (any MigrationChannel)?
+        var mainHead: UInt32 = 0
+        var hasUrgent = false
         var failure: (any Error)?
         var isCancelled = false
         var isClosed = false
@@ -30,10 +41,14 @@ final class IncomingConnections: Sendable {
 
     init(
         listener: any MigrationListener, runtime: any MigrationRuntime, machine: any MigratableMachine,
-        dialect: StreamDialect
+        dialect: StreamDialect, isRecovery: Bool = false,
+        onUrgent: @escaping @Sendable (_ channel: any MigrationChannel, _ head: UInt32) -> Void
     ) {
         self.listener = listener
         self.runtime = runtime
+        self.isRecovery = isRecovery
+        expectsUrgent = dialect.hasPreemptChannel
+        self.onUrgent = onUrgent
         changed = runtime.makeGate()
         state = Mutex(State())
         multifd = MultifdReceiver(
@@ -60,6 +75,9 @@ final class IncomingConnections: Sendable {
     func waitForMain() throws -> any MigrationChannel {
         try wait { state.withLock { $0.main } }
     }
+
+    /// The four bytes by which the main channel was recognized, which have been taken from it.
+    var mainHead: UInt32 { state.withLock { $0.mainHead } }
 
     /// Waits until all channels have come, for a time: one that was lost on its way is missed by neither side.
     func waitForChannels() throws {
@@ -168,16 +186,27 @@ final class IncomingConnections: Sendable {
             failIfOnlyOne(MigrationError.channel(error))
             return refuse(channel)
         }
-        switch UInt32(bigEndian: magic) {
-        case migrationStreamMagic:
+        let head = UInt32(bigEndian: magic)
+        switch head {
+        case migrationStreamMagic where !isRecovery, _ where isRecovery && head >> 8 == Self.recoveryStart:
             let isMain = state.withLock { state in
                 if state.main != nil { return false }
                 state.main = channel
+                state.mainHead = head
                 return true
             }
             guard isMain else { return refuse(channel) }
             changed.open()
             stopAcceptingIfComplete()
+        case 0..<Self.pageRecordLimit:
+            let isUrgent = state.withLock { state in
+                if state.main == nil || state.hasUrgent { return false }
+                state.hasUrgent = true
+                return true
+            }
+            guard isUrgent else { return refuse(channel) }
+            stopAcceptingIfComplete()
+            onUrgent(channel, head)
         case MultifdHello.magic:
             guard let index = multifd.admit(channel) else { return refuse(channel) }
             changed.open()
@@ -201,7 +230,7 @@ final class IncomingConnections: Sendable {
     private var isComplete: Bool { state.withLock { $0.main != nil } && multifd.isComplete }
 
     private func stopAcceptingIfComplete() {
-        if isComplete { listener.cancel() }
+        if isComplete && (!expectsUrgent || state.withLock { $0.hasUrgent }) { listener.cancel() }
     }
 }
 

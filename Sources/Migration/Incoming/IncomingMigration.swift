@@ -14,6 +14,17 @@ public final class IncomingMigration: Sendable {
     private let observer: (any MigrationObserver)?
     let connections: IncomingConnections
     private let state = Mutex(IncomingStatistics())
+    private let postcopy: Mutex<Postcopy>
+    /// Opened when a paused post-copy may go on.
+    private let mayRecover: any MigrationGate
+
+    /// What other threads reach of a post-copy.
+    private struct Postcopy {
+        var receiver: PostcopyReceiver?
+        /// Those of the present link.
+        var connections: IncomingConnections
+        var listener: (any MigrationListener)?
+    }
 
     /// - Parameter startsGuest: false leaves the guest paused whatever it was at the source.
     public init(
@@ -27,8 +38,19 @@ public final class IncomingMigration: Sendable {
         self.startsGuest = startsGuest
         self.runtime = runtime
         self.observer = observer
+        mayRecover = runtime.makeGate()
+        let relay = UrgentRelay()
         connections = IncomingConnections(
-            listener: listener, runtime: runtime, machine: machine, dialect: dialect)
+            listener: listener, runtime: runtime, machine: machine, dialect: dialect
+        ) { channel, head in relay.migration?.receiveUrgent(channel, head) }
+        postcopy = Mutex(Postcopy(connections: connections))
+        relay.migration = self
+    }
+
+    /// Lets the connections reach the migration that has them.
+    private final class UrgentRelay: @unchecked Sendable {
+        // Safe: written before any thread is started.
+        weak var migration: IncomingMigration?
     }
 
     /// Runs the migration to its end.
@@ -37,7 +59,12 @@ public final class IncomingMigration: Sendable {
         let session = IncomingSession(migration: self)
         let wasRunning: Bool
         do {
-            wasRunning = try session.load()
+            switch try session.load() {
+            case .all(let ran): wasRunning = ran
+            case .devices(let ran):
+                guard let receiver = session.postcopy?.receiver else { preconditionFailure("nobody receives") }
+                return finishPostcopy(session, receiver, guest, wasRunning: ran)
+            }
             enter(.completion)
             try session.takeDisks()
         } catch {
@@ -61,7 +88,7 @@ public final class IncomingMigration: Sendable {
         return .completed(right)
     }
 
-    private func resume(_ right: consuming GuestRight) -> GuestRight {
+    func resume(_ right: consuming GuestRight) -> GuestRight {
         switch consume right {
         case .running(let running): return .running(running)
         case .paused(let paused):
@@ -71,14 +98,56 @@ public final class IncomingMigration: Sendable {
         }
     }
 
-    /// Ends the migration before it has loaded the guest: `run` fails.
-    public func cancel() { connections.cancel() }
+    /// Ends the migration before it has loaded the guest: `run` fails. Without effect once the guest may run here.
+    public func cancel() { if !statistics.phase.isPostcopy { connections.cancel() } }
+
+    /// Cuts the link of a post-copy: it is paused then. Without effect in any other phase.
+    public func pausePostcopy() {
+        let (receiver, connections) = postcopy.withLock { ($0.receiver, $0.connections) }
+        guard let receiver, statistics.phase.isPostcopy else { return }
+        receiver.breakLink(MigrationError.paused)
+        connections.cancel()
+    }
+
+    /// Waits for the source of a paused post-copy on `listener`.
+    ///
+    /// - Returns: False if the migration is not paused.
+    public func recover(from listener: any MigrationListener) -> Bool {
+        guard statistics.phase == .postcopyPaused else { return false }
+        let isFirst = postcopy.withLock { state in
+            if state.listener != nil { return false }
+            state.listener = listener
+            return true
+        }
+        mayRecover.open()
+        return isFirst
+    }
+
+    func waitForListener() -> any MigrationListener {
+        while true {
+            mayRecover.close()
+            let listener = postcopy.withLock { state in
+                defer { state.listener = nil }
+                return state.listener
+            }
+            if let listener { return listener }
+            mayRecover.wait(until: nil)
+        }
+    }
+
+    func setReceiver(_ receiver: PostcopyReceiver) { postcopy.withLock { $0.receiver = receiver } }
+    func setConnections(_ connections: IncomingConnections) { postcopy.withLock { $0.connections = connections } }
+
+    private func receiveUrgent(_ channel: any MigrationChannel, _ head: UInt32) {
+        postcopy.withLock { $0.receiver }?.receiveUrgent(from: channel, head: head)
+    }
 
     /// What was received so far.
     public var statistics: IncomingStatistics {
         state.withLock { state in
             var statistics = state
             statistics.refusedConnectionCount = connections.refusedCount
+            statistics.postcopy = postcopy.withLock { $0.receiver }?.statistics
             return statistics
         }
     }
@@ -98,6 +167,12 @@ public struct IncomingStatistics: Equatable, Sendable {
     public var refusedConnectionCount = 0
     /// Why the loaded guest could not be started, if it could not.
     public var resumeError: String?
+    /// Once the source has gone over to post-copy.
+    public var postcopy: IncomingPostcopyStatistics?
+    /// What cut the link of a post-copy that is paused.
+    public var linkError: String?
+    /// How often a cut link was replaced.
+    public var recoveryCount = 0
 
     public init() {}
 }

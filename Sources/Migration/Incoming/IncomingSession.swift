@@ -4,19 +4,21 @@ internal import MigrationStream
 
 /// One run of an incoming migration: reads the main channel and loads what it holds.
 final class IncomingSession {
-    private let migration: IncomingMigration
-    private let machine: any MigratableMachine
+    let migration: IncomingMigration
+    let machine: any MigratableMachine
     private let dialect: StreamDialect
-    private let connections: IncomingConnections
-    private let memory: ReceivedMemory
+    let connections: IncomingConnections
+    let memory: ReceivedMemory
     private let runReceiver: RunReceiver
-    private var channel: (any MigrationChannel)?
-    private var decoder = StreamDecoder()
+    private(set) var channel: (any MigrationChannel)?
+    private(set) var decoder = StreamDecoder()
     /// Whether the source wants answers.
-    private var hasReturnPath = false
+    private(set) var hasReturnPath = false
     private var hasBegun = false
     /// The region of each block of the stream's list.
-    private var regions: [Int] = []
+    private(set) var regions: [Int] = []
+    /// What was made ready for post-copy, once the source has advised it.
+    var postcopy: PostcopyLoading?
 
     init(migration: IncomingMigration) {
         self.migration = migration
@@ -27,8 +29,15 @@ final class IncomingSession {
         runReceiver = RunReceiver(memory: memory)
     }
 
-    /// Loads the guest; whether it ran at the source.
-    func load() throws -> Bool {
+    /// What has been loaded, and whether the guest ran at the source.
+    enum Loaded {
+        case all(wasRunning: Bool)
+        /// All but memory that follows while the guest runs.
+        case devices(wasRunning: Bool)
+    }
+
+    /// Loads the guest.
+    func load() throws -> Loaded {
         try connections.start()
         let channel = try connections.waitForMain()
         self.channel = channel
@@ -36,7 +45,8 @@ final class IncomingSession {
         // The connection was recognized by its first four bytes, which have been taken.
         reader.append(migrationStreamMagic)
         while try loadNext(reader) {}
-        return try machine.finishLoading()
+        if let postcopy, postcopy.hasRun { return .devices(wasRunning: postcopy.wasRunning) }
+        return .all(wasRunning: try machine.finishLoading())
     }
 
     /// Loads one element; false at the end of the stream.
@@ -52,6 +62,11 @@ final class IncomingSession {
         case .needsMore(let byteCount):
             try reader.refill(atLeast: byteCount)
             return true
+        case .element(.package(let contents), let byteCount):
+            let package = [UInt8](reader.unreadBytes[contents])
+            reader.skip(byteCount)
+            try loadPackage(package, reader)
+            return false
         case .element(let element, let byteCount):
             let goesOn = try load(element, in: reader.unreadBytes)
             reader.skip(byteCount)
@@ -60,7 +75,7 @@ final class IncomingSession {
         }
     }
 
-    private func load(_ element: StreamElement, in bytes: UnsafeRawBufferPointer) throws -> Bool {
+    func load(_ element: StreamElement, in bytes: UnsafeRawBufferPointer) throws -> Bool {
         switch element {
         case .header, .footer, .ramBlockList: break
         case .configuration(let name):
@@ -86,7 +101,7 @@ final class IncomingSession {
         case .compressedPage: throw MigrationError.unexpected("compressed pages")
         case .mappedRAM: throw MigrationError.unexpected("a mapped-ram file")
         case .rdmaHook: throw MigrationError.unexpected("an RDMA hook")
-        case .package: throw MigrationError.unexpected("a post-copy package")
+        case .package: throw MigrationError.unexpected("a package in a package")
         }
         return true
     }
@@ -136,7 +151,7 @@ final class IncomingSession {
         try machine.checkSection(header)
     }
 
-    private func perform(_ command: StreamCommand) throws {
+    func perform(_ command: StreamCommand) throws {
         switch command {
         case .openReturnPath:
             guard let channel, channel.isBidirectional else {
@@ -147,6 +162,8 @@ final class IncomingSession {
             guard hasReturnPath else { throw MigrationError.unexpected("a PING before the return path") }
             try send(.pong(value))
         case .switchoverStart: break
+        case .postcopyAdvise(let advice?): try prepare(for: advice)
+        case .postcopyDiscard(let discard): try forget(discard)
         default: throw MigrationError.unexpected("command \(command.number)")
         }
     }
@@ -200,7 +217,7 @@ final class IncomingSession {
 
     private func load(_ payload: DevicePayload, in bytes: UnsafeRawBufferPointer) throws {
         let section = payload.section
-        migration.enter(.deviceState)
+        if postcopy?.receiver == nil { migration.enter(.deviceState) }
         try machine.loadDeviceState(
             DeviceSection(
                 name: section.name, instance: section.instance, version: section.version,
@@ -224,12 +241,14 @@ final class IncomingSession {
     /// Tells the source how it ended, if it listens: 0 is well.
     func answer(code: UInt32) {
         guard hasReturnPath else { return }
+        if let postcopy { return postcopy.answers.send(.shut(code)) }
         // A source that cannot be told finds out by the locks or does not go on: see `IncomingMigration.run`.
         try? send(.shut(code))
     }
 
     private func send(_ message: ReturnPathMessage) throws {
         guard let channel else { return }
+        if let postcopy { return postcopy.answers.send(message) }
         var bytes = [UInt8](repeating: 0, count: message.byteCount)
         do {
             try bytes.withUnsafeMutableBytes { buffer in
@@ -248,6 +267,7 @@ final class IncomingSession {
     /// connection closed with unread bytes takes the answer with it. A source that goes on for too long is cut off.
     func drain() {
         guard hasReturnPath, let channel else { return }
+        if let receiver = postcopy?.receiver { return drain(receiver, channel) }
         let isDone = migration.runtime.makeGate()
         let runtime = migration.runtime
         let watch = try? runtime.startThread("migration-drain") {

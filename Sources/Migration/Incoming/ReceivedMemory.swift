@@ -83,6 +83,52 @@ final class ReceivedMemory: Sendable {
         state.received.mark(range)
     }
 
+    // MARK: Post-copy
+
+    /// - Throws: `MigrationError.pageOutsideBlock`.
+    func checkBounds(region: Int, offset: Int, pageCount: Int) throws(MigrationError) {
+        let block = regions[region].block
+        guard offset >= 0, offset % pageSize == 0, pageCount >= 0, offset <= block.byteCount - pageCount * pageSize
+        else { throw .pageOutsideBlock(block.name, offset: offset, blockByteCount: block.byteCount) }
+    }
+
+    func isReceived(region: Int, page: Int) -> Bool { regions[region].received.contains(PageIndex(page)) }
+
+    /// Whether none of these pages has come.
+    func isMissing(region: Int, _ pages: Range<Int>) -> Bool {
+        regions[region].received.count(in: PageRange(first: PageIndex(pages.lowerBound), pageCount: pages.count)) == 0
+    }
+
+    /// Pages are in place; how many of them were not before.
+    func markReceived(region: Int, _ range: PageRange) -> Int {
+        let received = regions[region].received
+        let before = received.count(in: range)
+        received.mark(range)
+        return range.pageCount - before
+    }
+
+    /// Pages have been dropped: they must come again.
+    func drop(region: Int, _ range: PageRange) { regions[region].received.clear(range) }
+
+    /// Pages that have not come.
+    var missingPageCount: Int { regions.reduce(0) { $0 + $1.block.pageCount - $1.received.count } }
+
+    /// Pages of a region from `pageCount` on are not in the stream: they are as they are.
+    func expectOnly(pageCount: Int, of region: Int) {
+        let all = regions[region].block.pageCount
+        regions[region].received.mark(PageRange(first: PageIndex(pageCount), pageCount: max(0, all - pageCount)))
+    }
+
+    /// Which of the first `pageCount` pages of a region have come: a bit for each, lowest first, in whole words of 8
+    /// bytes.
+    func receivedBitmap(of region: Int, pageCount: Int) -> [UInt8] {
+        let received = regions[region].received
+        return (0..<(pageCount + 63) / 64).flatMap { index in
+            let word = received.word(at: index)
+            return (0..<8).map { UInt8(truncatingIfNeeded: word >> UInt64($0 * 8)) }
+        }
+    }
+
     private func zero(_ block: RAMBlock, _ range: PageRange) {
         block.bytes(at: range.blockOffset, count: range.byteCount).initializeMemory(as: UInt8.self, repeating: 0)
     }

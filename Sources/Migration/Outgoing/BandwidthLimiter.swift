@@ -20,14 +20,18 @@ final class BandwidthLimiter: Sendable {
 
     /// Waits until `byteCount` bytes may be sent, or `stop` opens.
     func charge(_ byteCount: Int, runtime: any MigrationRuntime, stop: any MigrationGate) {
-        let limit = bytesPerSecond.load(ordering: .relaxed)
-        guard limit > 0 else { return }
         let now = runtime.now()
-        let turn = free.withLock { free in
+        if let turn = reserve(byteCount, at: now), turn > now { stop.wait(until: turn) }
+    }
+
+    /// The moment from which on `byteCount` bytes may be sent, which are charged now; nil without a limit.
+    func reserve(_ byteCount: Int, at now: Duration) -> Duration? {
+        let limit = bytesPerSecond.load(ordering: .relaxed)
+        guard limit > 0 else { return nil }
+        return free.withLock { free in
             let turn = max(free, now - Self.burst)
             free = turn + .seconds(Double(byteCount) / Double(limit))
             return turn
         }
-        if turn > now { stop.wait(until: turn) }
     }
 }

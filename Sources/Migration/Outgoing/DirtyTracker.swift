@@ -67,8 +67,8 @@ final class DirtyTracker: Sendable {
     /// Ends the log. What was dirty does not matter any more: another migration begins with every page.
     func stop() { machine.stopDirtyTracking() }
 
-    /// Takes over what the log has to report.
-    func sync() throws {
+    /// Takes over what the log has to report, which is marked in `recent` too.
+    func sync(recent: [DirtyBitmap]? = nil) throws {
         try log.withLock { words in
             for (index, region) in regions.enumerated() {
                 let wordCount = region.dirty.wordCount
@@ -77,6 +77,7 @@ final class DirtyTracker: Sendable {
                 for word in 0..<wordCount where words[word] != 0 { words[word] &= ~region.reported.word(at: word) }
                 region.reported.merge(log: words.span)
                 region.dirty.merge(log: words.span)
+                recent?[index].merge(log: words.span)
             }
         }
     }

@@ -10,11 +10,11 @@ final class MainChannel {
     let channel: any MigrationChannel
     let pages: StreamPageWriter
     let delta: DeltaEncoder?
-    private let output: StreamOutput
+    let output: StreamOutput
     private let dialect: StreamDialect
     private let validatesUUID: Bool
-    private static let ramSectionID: UInt32 = 2
-    private static let firstDeviceSectionID: UInt32 = 4
+    static let ramSectionID: UInt32 = 2
+    static let firstDeviceSectionID: UInt32 = 4
 
     init(channel: any MigrationChannel, control: OutgoingControl, options: MigrationOptions) {
         self.channel = channel

@@ -4,6 +4,8 @@ internal import Synchronization
 final class OutgoingControl: Sendable {
     let runtime: any MigrationRuntime
     let limiter: BandwidthLimiter
+    /// Spreads what is pushed in post-copy.
+    let postcopyLimiter: BandwidthLimiter
     let counters = TransferCounters()
     /// Open once the migration was cancelled or has failed: nobody waits for time any more.
     let stopGate: any MigrationGate
@@ -17,21 +19,29 @@ final class OutgoingControl: Sendable {
         var isClosed = false
         var failure: (any Error)?
         var channels: [any MigrationChannel] = []
+        var wantsPostcopy = false
+        /// The guest may run at the destination: nothing can be put back any more.
+        var isCommitted = false
+        var nextConnector: (any MigrationConnector)?
+        var isGivenUp = false
     }
 
-    init(runtime: any MigrationRuntime, maximumBandwidth: Int) {
+    init(runtime: any MigrationRuntime, maximumBandwidth: Int, maximumPostcopyBandwidth: Int = 0) {
         self.runtime = runtime
         limiter = BandwidthLimiter(bytesPerSecond: maximumBandwidth)
+        postcopyLimiter = BandwidthLimiter(bytesPerSecond: maximumPostcopyBandwidth)
         stopGate = runtime.makeGate()
         changed = runtime.makeGate()
     }
 
-    /// Ends all channels now, and those that are still to come.
+    /// Ends all channels now, and those that are still to come. Without effect once the migration is committed.
     func cancel() {
-        let channels = state.withLock { state in
+        let channels: [any MigrationChannel]? = state.withLock { state in
+            if state.isCommitted { return nil }
             state.isCancelled = true
             return state.channels
         }
+        guard let channels else { return }
         for channel in channels { channel.shutDown() }
         stopGate.open()
         changed.open()
@@ -96,6 +106,67 @@ final class OutgoingControl: Sendable {
             try check()
             if let deadline, runtime.now() >= deadline { return nil }
             changed.wait(until: deadline)
+        }
+    }
+}
+
+/// What post-copy adds.
+extension OutgoingControl {
+    /// The guest is to run at the destination as soon as that can be done.
+    func startPostcopy() {
+        state.withLock { $0.wantsPostcopy = true }
+        changed.open()
+    }
+
+    var wantsPostcopy: Bool { state.withLock { $0.wantsPostcopy } }
+
+    /// From now on there is no way back.
+    func commit() { state.withLock { $0.isCommitted = true } }
+
+    /// Cuts the link, as a broken one would be.
+    func breakLink() { fail(MigrationError.paused) }
+
+    /// Lets a paused migration go on over a new link.
+    ///
+    /// - Returns: Whether it was not told so already.
+    func resume(over connector: any MigrationConnector) -> Bool {
+        let isFirst = state.withLock { state in
+            guard state.isCommitted, state.nextConnector == nil else { return false }
+            state.nextConnector = connector
+            return true
+        }
+        if isFirst { changed.open() }
+        return isFirst
+    }
+
+    /// A paused migration is given up: nobody will connect again.
+    func giveUp() {
+        state.withLock { $0.isGivenUp = true }
+        changed.open()
+    }
+
+    /// Waits until a paused migration is to go on. The threads of the old link have ended.
+    ///
+    /// - Throws: `MigrationError.cancelled` if it was given up.
+    func waitForConnector() throws -> any MigrationConnector {
+        while true {
+            changed.close()
+            let (connector, isGivenUp) = state.withLock { state in
+                let connector = state.nextConnector
+                state.nextConnector = nil
+                if connector != nil {
+                    state.failure = nil
+                    state.isClosed = false
+                    state.channels = []
+                }
+                return (connector, state.isGivenUp)
+            }
+            if let connector {
+                stopGate.close()
+                return connector
+            }
+            if isGivenUp { throw MigrationError.cancelled }
+            changed.wait(until: nil)
         }
     }
 }

@@ -27,7 +27,9 @@ public final class OutgoingMigration: Sendable {
         self.connector = connector
         self.options = options
         self.runtime = runtime
-        control = OutgoingControl(runtime: runtime, maximumBandwidth: options.maximumBandwidth)
+        control = OutgoingControl(
+            runtime: runtime, maximumBandwidth: options.maximumBandwidth,
+            maximumPostcopyBandwidth: options.maximumPostcopyBandwidth)
         progress = OutgoingProgress(runtime: runtime, observer: observer, machine: machine)
         self.policy = Mutex(policy)
     }
@@ -52,11 +54,40 @@ public final class OutgoingMigration: Sendable {
     /// Changes the bandwidth limit: bytes per second, 0 for none.
     public func setMaximumBandwidth(_ bytesPerSecond: Int) { control.limiter.setLimit(bytesPerSecond) }
 
+    /// Changes the limit of what is pushed in post-copy: bytes per second, 0 for none.
+    public func setMaximumPostcopyBandwidth(_ bytesPerSecond: Int) {
+        control.postcopyLimiter.setLimit(bytesPerSecond)
+    }
+
+    /// Lets the guest run at the destination as soon as that can be done, whatever the policy says.
+    public func startPostcopy() { control.startPostcopy() }
+
+    /// Cuts the link of a post-copy: it is paused then. Without effect in any other phase.
+    public func pausePostcopy() { if statistics.phase.isPostcopy { control.breakLink() } }
+
+    /// Goes on with a paused post-copy over a new link.
+    ///
+    /// - Returns: False if it does not wait for one.
+    public func resume(over connector: any MigrationConnector) -> Bool {
+        statistics.phase == .postcopyPaused && control.resume(over: connector)
+    }
+
+    /// Gives up a paused post-copy: `run` returns `uncertain`, and what the destination lacks is lost with this side.
+    public func giveUpPostcopy() { control.giveUp() }
+
     /// Changes limits of the policy; asked again after the present pass.
     public func updatePolicy(_ body: (inout MigrationPolicy) -> Void) { policy.withLock { body(&$0) } }
 
     /// What was done so far.
-    public var statistics: MigrationStatistics { progress.snapshot(counters: control.counters.values) }
+    public var statistics: MigrationStatistics {
+        var statistics = progress.snapshot(counters: control.counters.values)
+        let requests = progress.requestCounts
+        statistics.postcopy.requestCount = requests.all
+        statistics.postcopy.joinedRequestCount = requests.joined
+        statistics.postcopy.pushedPageCount = control.counters.pushedPageCount
+        statistics.postcopy.requestedPageCount = control.counters.requestedPageCount
+        return statistics
+    }
 }
 
 /// What became of an outgoing migration, and of the right to run the guest.

@@ -14,7 +14,9 @@ final class OutgoingProgress: Sendable {
         var pauseStart: Duration?
         var end: Duration?
         var countersAtPause: TransferCounters.Values?
+        var countersAtPostcopy: TransferCounters.Values?
         var delta: DeltaEncoder?
+        var requests: PageRequests?
     }
 
     init(runtime: any MigrationRuntime, observer: (any MigrationObserver)?, machine: any MigratableMachine) {
@@ -44,6 +46,11 @@ final class OutgoingProgress: Sendable {
 
     func setDelta(_ delta: DeltaEncoder) { state.withLock { $0.delta = delta } }
 
+    func setRequests(_ requests: PageRequests) { state.withLock { $0.requests = requests } }
+
+    /// Requests for pages that came in post-copy, and how many of them were joined with others.
+    var requestCounts: (all: Int, joined: Int) { state.withLock { $0.requests }?.counts ?? (0, 0) }
+
     /// The guest is about to stop.
     func beginDowntime(counters: TransferCounters.Values) {
         state.withLock { state in
@@ -60,6 +67,9 @@ final class OutgoingProgress: Sendable {
             state.pauseStart = nil
         }
     }
+
+    /// The destination can run the guest, and fetches the rest.
+    func beginPostcopy(counters: TransferCounters.Values) { state.withLock { $0.countersAtPostcopy = counters } }
 
     /// Runs `body` and adds its time to a part of the downtime.
     func measure<Value>(
@@ -85,7 +95,9 @@ final class OutgoingProgress: Sendable {
             statistics.skippedPageCount = counters.skippedPageCount
             let atPause = state.countersAtPause?.byteCount ?? counters.byteCount
             statistics.precopyByteCount = atPause
-            statistics.downtimeByteCount = counters.byteCount - atPause
+            let atPostcopy = state.countersAtPostcopy?.byteCount ?? counters.byteCount
+            statistics.downtimeByteCount = atPostcopy - atPause
+            statistics.postcopyByteCount = counters.byteCount - atPostcopy
             if state.end == nil {
                 statistics.remainingByteCount = blocks.reduce(0) { $0 + $1.dirtyBitmap.count * pageSize }
             }

@@ -57,7 +57,7 @@ extension OutgoingSession {
         if let code, code != 0 { throw MigrationError.refusedByDestination(code: code) }
     }
 
-    private func releaseDisks() throws {
+    func releaseDisks() throws {
         for disk in machine.disks {
             do {
                 try disk.releaseLock()
@@ -69,7 +69,7 @@ extension OutgoingSession {
     }
 
     /// Takes the locks that were given up; the first that cannot be had ends it, and all are given up again.
-    private func retakeDisks() -> MigrationError? {
+    func retakeDisks() -> MigrationError? {
         let disks = machine.disks.prefix(releasedDiskCount)
         for (index, disk) in disks.enumerated() {
             do {

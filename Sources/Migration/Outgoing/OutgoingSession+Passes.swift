@@ -6,9 +6,16 @@ extension OutgoingSession {
     /// How often a pass looks at what else goes on.
     private static let pollInterval: Duration = .milliseconds(20)
 
+    /// What follows the passes.
+    enum PassesEnding { case switchover, postcopy }
+
     /// Sends passes until the policy has had enough of them.
-    func runPasses() throws {
+    func runPasses() throws -> PassesEnding {
         var number = 1
+        if options.allowsPostcopy, migration.policy.withLock({ $0.beginsWithPostcopy }) {
+            progress.enter(.pass(1))
+            return .postcopy
+        }
         while true {
             progress.enter(.pass(number))
             switch try runPass(number) {
@@ -16,9 +23,14 @@ extension OutgoingSession {
             case .throttle(let throttle):
                 machine.setThrottle(throttle)
                 progress.update { $0.throttle = throttle }
-            case .switchOver: return
+            case .switchOver: return .switchover
             case .giveUp(let reason): throw MigrationError.gaveUp(reason)
-            case .goPostcopy: throw MigrationError.unexpected("a policy that asks for post-copy")
+            case .goPostcopy(let reason):
+                guard options.allowsPostcopy else {
+                    throw MigrationError.postcopyImpossible("The policy asks for post-copy, which is not allowed here.")
+                }
+                progress.update { $0.postcopyReason = reason }
+                return .postcopy
             }
             number += 1
         }
@@ -38,7 +50,9 @@ extension OutgoingSession {
         let sentPageCount = try sendPages(.part, mode: mode) {
             try checkReturnPath()
             if number > 1 { try tracker.sync() }
-            interruption = migration.policy.withLock { $0.interruption(at: progress.elapsed) }
+            interruption =
+                control.wantsPostcopy && options.allowsPostcopy
+                ? .goPostcopy(.request) : migration.policy.withLock { $0.interruption(at: progress.elapsed) }
             return interruption == nil
         }
         let syncStart = runtime.now()
@@ -54,6 +68,11 @@ extension OutgoingSession {
         record(statistics, expectedDowntime: expected)
         try control.check()
         try checkReturnPath()
+        if case .goPostcopy(.request) = decision { return decision }
+        // Asked for behind the pass's last look.
+        if decision.mayBecomePostcopy && control.wantsPostcopy && options.allowsPostcopy {
+            return .goPostcopy(.request)
+        }
         return decision
     }
 

@@ -14,6 +14,14 @@ final class OutgoingSession {
     var multifd: MultifdSender?
     var returnPath: ReturnPathReader?
     private var returnPathThread: (any MigrationThread)?
+    /// Pages that the destination asks for.
+    let requests: PageRequests
+    /// The channel for these, if they have one.
+    var urgentChannel: (any MigrationChannel)?
+    /// What the guest wrote just before it stopped, of each region.
+    var recentlyWritten: [DirtyBitmap] = []
+    /// Whether the destination has said that it has all it needs to run the guest.
+    var isConfirmed = false
     /// Disks whose locks were given up.
     var releasedDiskCount = 0
     /// From here on the destination may have everything: the first byte of the end of the stream is being sent.
@@ -27,17 +35,21 @@ final class OutgoingSession {
         control = migration.control
         progress = migration.progress
         tracker = DirtyTracker(machine: migration.machine)
+        requests = PageRequests(regions: migration.machine.regions, runtime: migration.runtime)
     }
 
     func run(_ guest: consuming GuestRight) -> OutgoingOutcome {
         let wasRunning = guest.isRunning
+        progress.setRequests(requests)
+        let ending: PassesEnding
         do {
             progress.enter(.setup)
             try setUp()
-            try runPasses()
+            ending = try runPasses()
         } catch {
             return rollBack(guest, error: error, wasRunning: wasRunning)
         }
+        if ending == .postcopy { return runPostcopy(guest, wasRunning: wasRunning) }
         progress.enter(.switchover)
         progress.beginDowntime(counters: control.counters.values)
         let transition = pause(guest)
@@ -63,7 +75,7 @@ final class OutgoingSession {
     }
 
     /// Pauses the guest; a guest that was paused before stays so.
-    private func pause(_ guest: consuming GuestRight) -> GuestTransition {
+    func pause(_ guest: consuming GuestRight) -> GuestTransition {
         switch consume guest {
         case .paused(let paused): return GuestTransition(.paused(paused))
         case .running(let running):
@@ -87,14 +99,17 @@ final class OutgoingSession {
         try control.add(channel)
         let main = MainChannel(channel: channel, control: control, options: options)
         self.main = main
+        if options.allowsPostcopy { try checkPostcopy(channel) }
         try main.writeStart(machine: machine)
-        if options.hasReturnPath && channel.isBidirectional {
-            let reader = ReturnPathReader(channel: channel, control: control)
-            returnPathThread = try reader.start()
-            returnPath = reader
+        if (options.hasReturnPath || options.allowsPostcopy) && channel.isBidirectional {
+            try startReturnPath(channel)
             try main.writeCommands([.openReturnPath, .ping(1)])
             // The destination has taken this connection for the main one before others follow it.
             try waitForPong(1)
+        }
+        if options.allowsPostcopy {
+            try main.writeCommands([.postcopyAdvise(postcopyAdvice)])
+            if options.dialect.hasPreemptChannel { try openUrgentChannel(connector) }
         }
         if options.dialect.channelCount > 0 {
             let sender = MultifdSender(control: control, tracker: tracker, dialect: options.dialect)
@@ -108,9 +123,17 @@ final class OutgoingSession {
         progress.update { $0.dirtySyncCount = 1 }
     }
 
+    /// Reads what the destination answers on `channel`, from now on.
+    func startReturnPath(_ channel: any MigrationChannel) throws {
+        let reader = ReturnPathReader(
+            channel: channel, control: control, requests: options.allowsPostcopy ? requests : nil)
+        returnPathThread = try reader.start()
+        returnPath = reader
+    }
+
     private func waitForPong(_ value: UInt32) throws {
         _ = try control.wait {
-            if returnPath?.lastPong == value { return true }
+            if returnPath?.hasPong(value) == true { return true }
             try checkReturnPath()
             return nil as Bool?
         }

@@ -5,18 +5,23 @@ internal import Synchronization
 final class ReturnPathReader: Sendable {
     private let channel: any MigrationChannel
     private let control: OutgoingControl
+    /// Where requests for pages go; nil if there may be none.
+    private let requests: PageRequests?
     private let state = Mutex(State())
 
     private struct State {
         var shutCode: UInt32?
-        var lastPong: UInt32?
+        var pongs: Set<UInt32> = []
         var error: (any Error)?
         var hasEnded = false
+        var bitmaps: [String: [UInt8]] = [:]
+        var hasAcknowledgedResume = false
     }
 
-    init(channel: any MigrationChannel, control: OutgoingControl) {
+    init(channel: any MigrationChannel, control: OutgoingControl, requests: PageRequests? = nil) {
         self.channel = channel
         self.control = control
+        self.requests = requests
     }
 
     /// Starts reading until the destination says that it is done, or the channel ends.
@@ -26,8 +31,12 @@ final class ReturnPathReader: Sendable {
 
     /// The destination's last word: 0 if it has loaded the guest, nil if it has not said it yet.
     var shutCode: UInt32? { state.withLock { $0.shutCode } }
-    /// The value of the last PONG.
-    var lastPong: UInt32? { state.withLock { $0.lastPong } }
+    /// Whether a PONG with this value has come.
+    func hasPong(_ value: UInt32) -> Bool { state.withLock { $0.pongs.contains(value) } }
+    /// Which pages of a block the destination has, if it has told: a bit for each, lowest first.
+    func receivedBitmap(of block: String) -> [UInt8]? { state.withLock { $0.bitmaps[block] } }
+    /// Whether the destination is ready to go on after a recovery.
+    var hasAcknowledgedResume: Bool { state.withLock { $0.hasAcknowledgedResume } }
 
     /// Why no more answers will come, nil while they may.
     var end: (any Error)? {
@@ -49,6 +58,7 @@ final class ReturnPathReader: Sendable {
             state.error = error
         }
         control.changed.open()
+        requests?.gate.open()
     }
 
     private func read() throws {
@@ -66,6 +76,12 @@ final class ReturnPathReader: Sendable {
                 try reader.refill(atLeast: byteCount)
             case .finished:
                 return
+            case .message(.receivedBitmap(let block, let bitmap), let byteCount):
+                guard requests != nil else { throw MigrationError.unexpected("a return path message of post-copy") }
+                let bytes = [UInt8](reader.unreadBytes[bitmap])
+                reader.skip(byteCount)
+                state.withLock { $0.bitmaps[block] = bytes }
+                control.changed.open()
             case .message(let message, let byteCount):
                 reader.skip(byteCount)
                 switch message {
@@ -74,12 +90,21 @@ final class ReturnPathReader: Sendable {
                     control.changed.open()
                     return
                 case .pong(let value):
-                    state.withLock { $0.lastPong = value }
+                    state.withLock { _ = $0.pongs.insert(value) }
                     control.changed.open()
+                    requests?.gate.open()
                 case .switchoverAcknowledged:
                     break
-                case .pageRequest, .receivedBitmap, .resumeAcknowledged:
-                    throw MigrationError.unexpected("a return path message of post-copy")
+                case .pageRequest(let request):
+                    guard let requests else { throw MigrationError.unexpected("a request for pages") }
+                    try requests.add(request)
+                case .resumeAcknowledged(let value):
+                    guard requests != nil, value == 1 else {
+                        throw MigrationError.unexpected("an acknowledgement \(value) of a recovery")
+                    }
+                    state.withLock { $0.hasAcknowledgedResume = true }
+                    control.changed.open()
+                case .receivedBitmap: break
                 }
             }
         }

@@ -21,6 +21,16 @@ public enum Decision: Equatable, Sendable {
         /// Another pass would save less than it costs.
         case passDoesNotPay = "another pass does not pay"
         case timeout = "timeout"
+        /// Somebody asked for it.
+        case request = "request"
+    }
+
+    /// Whether a wish for post-copy goes before this: it does not undo an end that was decided.
+    var mayBecomePostcopy: Bool {
+        switch self {
+        case .anotherPass, .throttle: true
+        case .switchOver, .goPostcopy, .giveUp: false
+        }
     }
 }
 

@@ -52,6 +52,12 @@ public struct MigrationPolicy: Equatable, Sendable {
         return .anotherPass
     }
 
+    /// Whether not even one pass comes before post-copy.
+    public var beginsWithPostcopy: Bool {
+        if case .hybrid(let rule) = ending { return rule.passLimit == 0 }
+        return false
+    }
+
     /// What the timeout asks for `elapsed` after the start, nil while there is time. To be asked during passes too.
     public func interruption(at elapsed: Duration) -> Decision? {
         guard let timeout, elapsed >= timeout.limit else { return nil }

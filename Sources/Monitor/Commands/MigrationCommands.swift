@@ -32,7 +32,8 @@ extension CommandRegistry {
             return .nothing
         }
         register("migrate-pause", isOutOfBand: true) {
-            guard await migration.information().status == .postcopyActive else {
+            let status = await migration.information().status
+            guard [.postcopyActive, .postcopyRecoverSetup, .postcopyRecover].contains(status) else {
                 throw QMPError("migrate-pause is currently only supported during postcopy-active state")
             }
             try await migration.pausePostcopy()

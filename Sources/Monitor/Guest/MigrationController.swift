@@ -22,6 +22,8 @@ public actor MigrationController: MigrationControl {
     private var errorDescription: String?
     private var handOverIsUnknown = false
     private var sendsEvents = false
+    private var isHybrid = false
+    private var showsBlocktime = false
     /// Called when an incoming migration failed and nothing is left to wait for.
     private let incomingFailed: @Sendable (String) -> Void
 
@@ -42,8 +44,13 @@ public actor MigrationController: MigrationControl {
     public func migrate(
         to address: MigrationAddress, resumes: Bool, _ settings: MigrationSettings
     ) async throws {
-        if resumes { throw QMPError("Cannot resume if there is no paused migration") }
         let connector = try Transports.connector(for: address, descriptor: descriptorLookup)
+        if resumes {
+            guard case .outgoing(let migration) = run, migration.resume(over: connector) else {
+                throw QMPError("Cannot resume if there is no paused migration")
+            }
+            return
+        }
         let observed = StateDrivenMachine(machine, driver: driver, isDestination: false)
         let migration = OutgoingMigration(
             machine: observed, connector: connector, options: MigrationOptions(settings),
@@ -86,6 +93,9 @@ public actor MigrationController: MigrationControl {
 
     public func cancel() async throws {
         guard case .outgoing(let migration) = run, let status, status.isRunning else { return }
+        if migration.statistics.phase.isPostcopy {
+            throw QMPError("Postcopy in progress, cannot cancel")
+        }
         enter(.cancelling)
         migration.cancel()
     }
@@ -97,13 +107,40 @@ public actor MigrationController: MigrationControl {
     public func parametersChanged(_ parameters: MigrationParameters) async {
         guard case .outgoing(let migration) = run else { return }
         migration.setMaximumBandwidth(Int(clamping: parameters.maximumBandwidth ?? 0))
-        migration.updatePolicy { $0.update(ending: .init(parameters), throttling: $0.throttling, timeout: $0.timeout) }
+        migration.setMaximumPostcopyBandwidth(Int(clamping: parameters.maximumPostcopyBandwidth ?? 0))
+        let isHybrid = isHybrid
+        migration.updatePolicy {
+            // A hybrid rule remembers passes: its limits hold for the next migration.
+            if isHybrid { return }
+            $0.update(ending: .init(parameters, isHybrid: false), throttling: $0.throttling, timeout: $0.timeout)
+        }
     }
 
-    public func startPostcopy() async throws { throw QMPError("Postcopy is not supported by this monitor") }
-    public func pausePostcopy() async throws { throw QMPError("Postcopy is not supported by this monitor") }
+    public func startPostcopy() async throws {
+        guard case .outgoing(let migration) = run, status?.isRunning == true else {
+            throw QMPError("Postcopy must be started after migration has been started")
+        }
+        migration.startPostcopy()
+    }
+
+    public func pausePostcopy() async throws {
+        switch run {
+        case .outgoing(let migration): migration.pausePostcopy()
+        case .incoming(let migration, _): migration.pausePostcopy()
+        case nil: break
+        }
+    }
+
     public func recover(from address: MigrationAddress) async throws {
-        throw QMPError("Postcopy is not supported by this monitor")
+        guard case .incoming(let migration, _) = run else {
+            throw QMPError("Migrate recover can only be run when postcopy is paused.")
+        }
+        let listener = try Transports.listener(for: address, descriptor: descriptorLookup)
+        guard migration.recover(from: listener) else {
+            listener.cancel()
+            throw QMPError("Migrate recover can only be run when postcopy is paused.")
+        }
+        run = .incoming(migration, addresses: listener.boundAddresses)
     }
 
     // MARK: Destination
@@ -147,6 +184,8 @@ public actor MigrationController: MigrationControl {
         errorDescription = nil
         handOverIsUnknown = false
         sendsEvents = settings.capabilities.has(.events)
+        isHybrid = settings.capabilities.has(.hybrid)
+        showsBlocktime = settings.capabilities.has(.postcopyBlocktime)
         relay.onPhase { [weak self] status in Task { await self?.enterWhileRunning(status) } }
         enter(.setup)
     }
@@ -189,7 +228,9 @@ public actor MigrationController: MigrationControl {
         info.handOverIsUnknown = handOverIsUnknown
         switch run {
         case .outgoing(let migration)? where status != .cancelled: info.fill(from: migration.statistics)
-        case .incoming(_, let addresses)? where status?.isRunning == true: info.socketAddresses = addresses
+        case .incoming(let migration, let addresses)?:
+            if status?.isRunning == true { info.socketAddresses = addresses }
+            info.fill(from: migration.statistics, showsBlocktime: showsBlocktime)
         default: break
         }
         return info
@@ -207,6 +248,11 @@ private final class PhaseRelay: MigrationObserver {
         case .pass: report(.active)
         case .preSwitchover: report(.preSwitchover)
         case .deviceState: report(.device)
+        case .postcopyDevice: report(.postcopyDevice)
+        case .postcopyActive: report(.postcopyActive)
+        case .postcopyPaused: report(.postcopyPaused)
+        case .postcopyRecoverSetup: report(.postcopyRecoverSetup)
+        case .postcopyRecover: report(.postcopyRecover)
         case .setup, .switchover, .completion, .rollback, .completed, .failed, .cancelled, .uncertain: break
         }
     }
@@ -214,6 +260,10 @@ private final class PhaseRelay: MigrationObserver {
     func incomingMigration(entered phase: IncomingPhase) {
         switch phase {
         case .active: report(.active)
+        case .postcopyActive: report(.postcopyActive)
+        case .postcopyPaused: report(.postcopyPaused)
+        case .postcopyRecoverSetup: report(.postcopyRecoverSetup)
+        case .postcopyRecover: report(.postcopyRecover)
         case .setup, .deviceState, .completion, .completed, .failed: break
         }
     }

@@ -14,6 +14,8 @@ extension MigrationOptions {
         hasReturnPath = capabilities.has(.returnPath)
         pausesBeforeSwitchover = capabilities.has(.pauseBeforeSwitchover)
         validatesUUID = capabilities.has(.validateUUID)
+        allowsPostcopy = capabilities.has(.postcopyRAM)
+        maximumPostcopyBandwidth = Int(clamping: parameters.maximumPostcopyBandwidth ?? 0)
         if capabilities.has(.xbzrle) { xbzrleCacheByteCount = Int(clamping: parameters.number(.xbzrleCacheSize)) }
     }
 }
@@ -22,6 +24,7 @@ extension StreamDialect {
     init(_ settings: MigrationSettings) {
         self.init()
         if settings.capabilities.has(.multifd) { channelCount = settings.parameters.multifdChannelCount }
+        hasPreemptChannel = settings.capabilities.has(.postcopyPreempt)
         zeroPages = ZeroPageDetection(rawValue: settings.parameters.text(.zeroPageDetection)) ?? .byChannels
         switch settings.parameters.text(.multifdCompression) {
         case "zlib": compression = .zlib(level: Int(settings.parameters.number(.multifdZlibLevel)))
@@ -32,7 +35,14 @@ extension StreamDialect {
 }
 
 extension EndingPolicy {
-    init(_ parameters: MigrationParameters) {
+    init(_ parameters: MigrationParameters, isHybrid: Bool) {
+        if isHybrid {
+            var rule = HybridRule()
+            rule.downtimeLimit = min(rule.downtimeLimit, parameters.downtimeLimit)
+            rule.passLimit = Int(parameters.number(.hybridPassLimit))
+            self = .hybrid(rule)
+            return
+        }
         if parameters.text(.ending) == "classic" {
             self = .classic(ClassicRule())
             return
@@ -46,7 +56,8 @@ extension EndingPolicy {
 
 extension MigrationPolicy {
     init(_ settings: MigrationSettings) {
-        self.init(ending: EndingPolicy(settings.parameters))
+        self.init(
+            ending: EndingPolicy(settings.parameters, isHybrid: settings.capabilities.has(.hybrid)))
         guard settings.capabilities.has(.autoConverge) else { return }
         var throttle = AutoConverge()
         throttle.initial = Int(settings.parameters.number(.cpuThrottleInitial))
@@ -92,7 +103,13 @@ extension MigrationInfo {
         memory.pagesPerSecond = UInt64(statistics.pagesPerSecond)
         memory.precopyBytes = UInt64(statistics.precopyByteCount)
         memory.downtimeBytes = UInt64(statistics.downtimeByteCount)
+        memory.postcopyBytes = UInt64(statistics.postcopyByteCount)
+        memory.postcopyRequests = UInt64(statistics.postcopy.requestCount)
         ram = memory
+        if let error = statistics.linkError { errorDescription = error }
+        if statistics.phase.isPostcopy || statistics.postcopyReason != nil {
+            postcopy = PostcopyInformation(statistics)
+        }
     }
 }
 

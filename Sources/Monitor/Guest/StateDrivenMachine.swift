@@ -41,6 +41,7 @@ final class StateDrivenMachine: MigratableMachine {
     func loadDeviceState(_ section: DeviceSection) throws { try machine.loadDeviceState(section) }
     func finishLoading() throws -> Bool { try machine.finishLoading() }
     func announce() { machine.announce() }
+    func makeMissingMemory() throws -> any MissingMemory { try machine.makeMissingMemory() }
 
     func pause(_ guest: consuming RunningGuest) -> GuestTransition {
         do {

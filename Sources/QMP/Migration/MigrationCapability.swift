@@ -24,6 +24,8 @@ public enum MigrationCapability: String, Sendable, CaseIterable {
     case switchoverAck = "switchover-ack"
     case dirtyLimit = "dirty-limit"
     case mappedRAM = "mapped-ram"
+    /// Passes while they pay, then post-copy: an addition of Apus.
+    case hybrid
 
     /// Those of QEMU 7.2.
     public static let ofQEMU72 = Array(allCases.prefix { $0 != .switchoverAck })
@@ -31,6 +33,7 @@ public enum MigrationCapability: String, Sendable, CaseIterable {
     /// Those that Apus has: the others are listed, and cannot be switched on.
     public static let ofApus: Set<MigrationCapability> = [
         .xbzrle, .autoConverge, .events, .returnPath, .pauseBeforeSwitchover, .multifd, .validateUUID,
+        .postcopyRAM, .postcopyPreempt, .postcopyBlocktime, .hybrid,
     ]
 }
 
@@ -92,6 +95,9 @@ public struct MigrationCapabilities: Equatable, Sendable {
         if next.contains(.postcopyPreempt) {
             guard next.contains(.postcopyRAM) else { throw QMPError("Postcopy preempt requires postcopy-ram") }
             if next.contains(.compress) { throw QMPError("Postcopy preempt not compatible with compress") }
+        }
+        if next.contains(.hybrid) && !next.contains(.postcopyRAM) {
+            throw QMPError("Capability 'hybrid' requires capability 'postcopy-ram'")
         }
         if next.contains(.multifd) && next.contains(.compress) {
             throw QMPError("Multifd is not compatible with compress")

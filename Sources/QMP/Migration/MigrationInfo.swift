@@ -25,6 +25,9 @@ public struct MigrationInfo: Equatable, Sendable {
     /// must decide (`cont` or `quit`). The member `hand-over`, an addition of Apus.
     public var handOverIsUnknown = false
 
+    /// What post-copy has done; an addition of Apus.
+    public var postcopy: PostcopyInformation?
+
     public init(status: MigrationStatus? = nil) { self.status = status }
 
     /// An empty object before the first migration.
@@ -46,6 +49,7 @@ public struct MigrationInfo: Equatable, Sendable {
         object["dirty-limit-throttle-time-per-round"] = dirtyLimitThrottleTimePerRound?.inMicroseconds
         object["dirty-limit-ring-full-time"] = dirtyLimitRingFullTime?.inMicroseconds
         object["downtime-parts"] = downtimeParts?.value
+        object["postcopy"] = postcopy?.value
         if handOverIsUnknown { object["hand-over"] = "unknown" }
         return .object(object)
     }
@@ -69,6 +73,7 @@ public struct MigrationInfo: Equatable, Sendable {
         dirtyLimitThrottleTimePerRound = Duration(microseconds: value["dirty-limit-throttle-time-per-round"])
         dirtyLimitRingFullTime = Duration(microseconds: value["dirty-limit-ring-full-time"])
         downtimeParts = value["downtime-parts"].map(DowntimeParts.init)
+        postcopy = value["postcopy"].map(PostcopyInformation.init)
         handOverIsUnknown = value["hand-over"] == "unknown"
     }
 }

@@ -35,6 +35,8 @@ public enum MigrationParameter: String, Sendable, CaseIterable {
     case directIO = "direct-io"
     /// When passes end, an addition of Apus.
     case ending
+    /// With `hybrid`, the most passes before post-copy begins, an addition of Apus.
+    case hybridPassLimit = "hybrid-pass-limit"
 
     /// Those of QEMU 7.2.
     public static let ofQEMU72 = Array(allCases.prefix { $0 != .vcpuDirtyLimitPeriod })
@@ -94,6 +96,7 @@ public enum MigrationParameter: String, Sendable, CaseIterable {
         case .mode: .word(oneOf: ["normal"], standard: "normal")
         case .zeroPageDetection: .word(oneOf: ["none", "legacy", "multifd"], standard: "multifd")
         case .directIO: .bool(standard: false)
+        case .hybridPassLimit: .value(16, 0...1000, 8)
         case .ending: .word(oneOf: ["downtime-limit", "classic"], standard: "downtime-limit")
         }
     }

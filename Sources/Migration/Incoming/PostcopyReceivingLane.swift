@@ -1,0 +1,168 @@
+internal import GuestMemory
+internal import Synchronization
+
+/// Puts the pages of one channel into place, many at once.
+///
+/// Pages that follow one another are staged until their chunk is full or another one begins. Who waits for a page that
+/// is staged gets it at once: the fault thread has it installed. A chunk of which nothing was there waits to be complete,
+/// because then it is put into place in one go; of any other what has arrived is installed when nothing more has.
+final class PostcopyReceivingLane: Sendable {
+    private let memory: ReceivedMemory
+    private let installer: any PageInstaller
+    private let units: [Int]
+    private let isWanted: @Sendable (_ region: Int, _ range: PageRange) -> Bool
+    private let onInstalled: @Sendable (_ region: Int, _ range: PageRange) -> Void
+    private let staged = Mutex<Staged?>(nil)
+
+    /// Pages that lie in their room.
+    private struct Staged {
+        var region: Int
+        /// The pages of the chunk that they are in.
+        var chunk: Range<Int>
+        var range: Range<Int>
+        var isWhole: Bool
+    }
+
+    /// Pages that are put into place together at most; a huge page is always whole.
+    static let chunkPageCount = 512
+
+    /// Zero pages between others that are staged as bytes rather than put into place by themselves.
+    private static let stagedZeroLimit = 32
+
+    /// - Parameters:
+    ///   - isWanted: Whether somebody waits for one of these pages.
+    ///   - onInstalled: Called by the thread that installed them.
+    init(
+        memory: ReceivedMemory, missing: any MissingMemory,
+        isWanted: @escaping @Sendable (_ region: Int, _ range: PageRange) -> Bool,
+        onInstalled: @escaping @Sendable (_ region: Int, _ range: PageRange) -> Void
+    ) throws {
+        self.memory = memory
+        installer = try missing.makeInstaller()
+        units = (0..<memory.count).map { missing.unitPageCount(of: $0) }
+        self.isWanted = isWanted
+        self.onInstalled = onInstalled
+    }
+
+    /// Takes in pages whose bytes lie `stride` apart from `source` on.
+    func add(region: Int, offset: Int, pageCount: Int, from source: UnsafeRawPointer, stride: Int) throws {
+        try memory.checkBounds(region: region, offset: offset, pageCount: pageCount)
+        var from = source
+        var page = offset / pageSize
+        let end = page + pageCount
+        while page < end {
+            let count = try stage(region: region, from: page, to: end) { room, count in
+                for index in 0..<count {
+                    (room + index * pageSize).copyMemory(from: from + index * stride, byteCount: pageSize)
+                }
+            }
+            from += count * stride
+            page += count
+        }
+    }
+
+    /// Takes in pages of zeros.
+    func addZeros(region: Int, offset: Int, pageCount: Int) throws {
+        try memory.checkBounds(region: region, offset: offset, pageCount: pageCount)
+        var page = offset / pageSize
+        let end = page + pageCount
+        let follows = staged.withLock { staged in
+            staged.map { $0.isWhole && $0.region == region && $0.range.upperBound == page } ?? false
+        }
+        if units[region] == 1 && !(follows && pageCount <= Self.stagedZeroLimit) {
+            try staged.withLock { staged in
+                if let pages = staged, pages.region == region, pages.range.overlaps(page..<end) {
+                    try installAll(&staged)
+                }
+                let range = PageRange(first: PageIndex(page), pageCount: pageCount)
+                try installer.installZeros(region: region, range)
+                onInstalled(region, range)
+            }
+            return
+        }
+        while page < end {
+            let count = try stage(region: region, from: page, to: end) { room, count in
+                room.initializeMemory(as: UInt8.self, repeating: 0, count: count * pageSize)
+            }
+            page += count
+        }
+    }
+
+    /// Nothing more has arrived for now: what need not wait for more is put into place.
+    func flush() throws {
+        try staged.withLock { staged in
+            if staged?.isWhole == false { try installAll(&staged) }
+        }
+    }
+
+    /// Nothing more will come: everything is put into place.
+    func finish() throws { try staged.withLock { try installAll(&$0) } }
+
+    /// Puts `page` into place if it is staged; whether it was.
+    func installIfStaged(region: Int, page: Int) throws -> Bool {
+        try staged.withLock { staged in
+            guard let pages = staged, pages.region == region, pages.range.contains(page) else { return false }
+            try installAll(&staged)
+            return staged == nil
+        }
+    }
+
+    /// Nothing follows: whole pages are put into place, and the part of a huge page is forgotten.
+    func close() {
+        staged.withLock { staged in
+            // A page that cannot be put into place now is missing, and will be asked for on the next link.
+            try? installAll(&staged)
+            staged = nil
+        }
+    }
+
+    /// Copies pages from `first` on into the room of their chunk, as far as that goes; how many.
+    private func stage(
+        region: Int, from first: Int, to end: Int, copy: (UnsafeMutableRawPointer, Int) -> Void
+    ) throws -> Int {
+        try staged.withLock { staged in
+            let chunk = chunk(of: first, in: region)
+            let count = min(end, chunk.upperBound) - first
+            if let pages = staged, pages.region != region || pages.chunk != chunk || pages.range.upperBound != first {
+                try installAll(&staged)
+                if let left = staged {
+                    throw MigrationError.unexpected(
+                        "page \(first) of RAM block \(memory.block(region).name) within the huge page at "
+                            + "\(left.range.lowerBound)")
+                }
+            }
+            let range = PageRange(first: PageIndex(first), pageCount: count)
+            let isWanted = isWanted(region, range)
+            var pages =
+                staged
+                ?? Staged(
+                    region: region, chunk: chunk, range: first..<first,
+                    isWhole: !isWanted && memory.isMissing(region: region, chunk))
+            let room = try installer.room(region: region, range, isWhole: pages.isWhole)
+            guard let start = room.baseAddress, room.count == range.byteCount else {
+                preconditionFailure("\(room.count) bytes of room for \(range.byteCount)")
+            }
+            copy(start, count)
+            pages.range = pages.range.lowerBound..<first + count
+            staged = pages
+            if isWanted || pages.range.upperBound == chunk.upperBound { try installAll(&staged) }
+            return count
+        }
+    }
+
+    private func chunk(of page: Int, in region: Int) -> Range<Int> {
+        let size = units[region] > 1 ? units[region] : Self.chunkPageCount
+        let start = page / size * size
+        return start..<min(start + size, memory.block(region).pageCount)
+    }
+
+    /// Installs what is staged; a part of a huge page stays.
+    private func installAll(_ staged: inout Staged?) throws {
+        guard let pages = staged else { return }
+        if units[pages.region] > 1 && pages.range != pages.chunk { return }
+        staged = nil
+        let range = PageRange(first: PageIndex(pages.range.lowerBound), pageCount: pages.range.count)
+        try installer.install(region: pages.region, range)
+        onInstalled(pages.region, range)
+    }
+}

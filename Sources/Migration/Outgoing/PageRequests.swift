@@ -1,0 +1,117 @@
+internal import GuestMemory
+internal import MigrationStream
+internal import Synchronization
+
+/// Pages that the destination waits for: the newest request first, and no page twice.
+///
+/// The return path's thread adds, the thread that serves them takes. `gate` is opened with every request.
+final class PageRequests: Sendable {
+    /// One request: whole units of a region.
+    struct Request: Hashable {
+        var region: Int
+        var first: Int
+        var pageCount: Int
+    }
+
+    let gate: any MigrationGate
+    private let regions: [MemoryRegion]
+    private let state = Mutex(State())
+
+    private struct State {
+        var waiting: [Request] = []
+        var isWaiting: Set<Request> = []
+        var pivots: [Request] = []
+        var lastRegion: Int?
+        var count = 0
+        var joinedCount = 0
+        var isEnded = false
+    }
+
+    init(regions: [MemoryRegion], runtime: any MigrationRuntime) {
+        self.regions = regions
+        gate = runtime.makeGate()
+    }
+
+    /// How many came, and how many of these asked for what was asked for already.
+    var counts: (all: Int, joined: Int) { state.withLock { ($0.count, $0.joinedCount) } }
+
+    /// Adds what the destination asked for.
+    ///
+    /// - Throws: `MigrationError` if there are no such pages.
+    func add(_ message: PageRequest) throws(MigrationError) {
+        let known: Int? =
+            if let name = message.block { regions.firstIndex { $0.block.name == name } } else {
+                state.withLock { $0.lastRegion }
+            }
+        guard let region = known else { throw .unknownBlock(message.block ?? "of a request without one") }
+        let block = regions[region].block
+        let unit = UInt64(regions[region].unitPageCount * pageSize)
+        let end = message.blockOffset.addingReportingOverflow(UInt64(message.byteCount))
+        guard !end.overflow, end.partialValue <= UInt64(block.byteCount), message.byteCount > 0,
+            message.blockOffset % unit == 0, UInt64(message.byteCount) % unit == 0
+        else {
+            throw .unexpected(
+                "a request for \(message.byteCount) bytes at \(message.blockOffset) of RAM block \(block.name), which "
+                    + "has \(block.byteCount) bytes in pages of \(unit)")
+        }
+        let request = Request(
+            region: region, first: Int(message.blockOffset) / pageSize, pageCount: Int(message.byteCount) / pageSize)
+        state.withLock { state in
+            state.lastRegion = region
+            state.count += 1
+            state.pivots.append(request)
+            if state.pivots.count > 8 { state.pivots.removeFirst() }
+            if state.isWaiting.insert(request).inserted {
+                state.waiting.append(request)
+            } else {
+                state.joinedCount += 1
+            }
+        }
+        gate.open()
+    }
+
+    /// The newest request, which is taken.
+    func takeNewest() -> Request? {
+        state.withLock { state in
+            guard let request = state.waiting.popLast() else { return nil }
+            state.isWaiting.remove(request)
+            return request
+        }
+    }
+
+    /// Waits for a request, and takes it; nil at the end.
+    func waitForNewest() -> Request? {
+        while true {
+            gate.close()
+            if let request = takeNewest() { return request }
+            if state.withLock({ $0.isEnded }) { return nil }
+            gate.wait(until: nil)
+        }
+    }
+
+    /// Where requests came from since this was last asked, oldest first; at most eight.
+    func takePivots() -> [Request] {
+        state.withLock { state in
+            let pivots = state.pivots
+            state.pivots = []
+            return pivots
+        }
+    }
+
+    /// Whoever waits gets what is left, and then nil.
+    func end() {
+        state.withLock { $0.isEnded = true }
+        gate.open()
+    }
+
+    /// A new link: what was asked for on the old one will be asked for again.
+    func begin() {
+        state.withLock { state in
+            state.waiting = []
+            state.isWaiting = []
+            state.pivots = []
+            state.lastRegion = nil
+            state.isEnded = false
+        }
+    }
+}
