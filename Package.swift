@@ -73,6 +73,11 @@ let package = Package(
         // Channels: tcp unix fd exec file.
         .target(name: "Transports", dependencies: ["Migration", "LinuxSystem"], swiftSettings: settings),
 
+        // What putting received pages into place costs in post-copy.
+        .executableTarget(
+            name: "install-benchmark", dependencies: ["Machine", "Migration", "GuestMemory", "LinuxSystem"],
+            path: "Benchmarks/InstallBenchmark", swiftSettings: settings),
+
         // What `apus stream` does, free of options and terminals.
         .target(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
@@ -130,6 +135,14 @@ let package = Package(
             path: "Tests/MigrationTestSupport", swiftSettings: settings),
         .testTarget(
             name: "SimulationTests", dependencies: ["Migration", "MigrationTestSupport"], swiftSettings: settings),
+        // Guests of this host's KVM that move in post-copy inside of the test's process.
+        .testTarget(
+            name: "PostcopyTests",
+            dependencies: [
+                "Machine", "KVM", "Devices", "Migration", "Transports", "GuestMemory", "BuiltInGuest", "GuestSupport",
+                "LinuxSystem",
+            ],
+            swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
         .testTarget(name: "QMPTests", dependencies: ["QMP"], swiftSettings: settings),
         .testTarget(

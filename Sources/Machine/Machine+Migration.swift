@@ -13,7 +13,11 @@ extension Machine: MigratableMachine {
     public var uuid: MachineUUID { configuration.uuid }
 
     public var regions: [MemoryRegion] {
-        let memory = [MemoryRegion(block: ram, beginsAsZero: configuration.boot == nil || configuration.awaitsGuest)]
+        let memory = [
+            MemoryRegion(
+                block: ram, beginsAsZero: configuration.boot == nil || configuration.awaitsGuest,
+                unitPageCount: ram.hostPageByteCount / pageSize)
+        ]
         let (isAwaited, hasFirmware) = arrival.withLock { ($0.isAwaited, $0.hasFirmware) }
         if isAwaited {
             return memory
@@ -150,5 +154,9 @@ extension Machine: MigratableMachine {
 
     public func announce() {
         for case let network as NetworkDevice in configuration.devices { network.announce() }
+    }
+
+    public func makeMissingMemory() throws -> any MissingMemory {
+        try UserFaultMemory(blocks: regions.map(\.block), virtualCPUThreads: virtualCPUThreadIDs)
     }
 }

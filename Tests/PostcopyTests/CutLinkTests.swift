@@ -1,0 +1,160 @@
+import BuiltInGuest
+import Glibc
+import GuestSupport
+import LinuxSystem
+import Machine
+import Migration
+import Synchronization
+import Testing
+import Transports
+
+/// Connections that can be cut from outside, as by a router that dies.
+private final class CuttableLink: MigrationConnector, MigrationListener {
+    let address: String
+    let canOpenMore = true
+    let acceptsMore = true
+    private let connector: any MigrationConnector
+    private let listener: any MigrationListener
+    private let channels = Mutex<[any MigrationChannel]>([])
+
+    init(_ sides: (any MigrationConnector, any MigrationListener)) {
+        (connector, listener) = sides
+        address = connector.address
+    }
+
+    func open() throws(ChannelError) -> any MigrationChannel { keep(try connector.open()) }
+    func accept() throws(ChannelError) -> any MigrationChannel { keep(try listener.accept()) }
+
+    private func keep(_ channel: any MigrationChannel) -> any MigrationChannel {
+        channels.withLock { $0.append(channel) }
+        return channel
+    }
+
+    func cancel() {
+        connector.cancel()
+        listener.cancel()
+    }
+
+    /// What is on its way is lost, on all connections.
+    func cut() { for channel in channels.withLock({ $0 }) { channel.shutDown() } }
+}
+
+@Suite(
+    "Cut links", .enabled(if: hasKVM, "/dev/kvm cannot be opened"),
+    .enabled(if: hasUserFault, "userfaultfd is not permitted"), .serialized, .timeLimit(.minutes(5)))
+struct CutLinkTests {
+    /// How often the guest moves; each time the link is cut four times. `APUS_CUTS` is another number of moves.
+    private static let moveCount = getenv("APUS_CUTS").flatMap { Int(String(cString: $0)) } ?? 12
+
+    private func options(_ random: inout some RandomNumberGenerator) -> MigrationOptions {
+        var options = MigrationOptions()
+        options.allowsPostcopy = true
+        options.dialect.hasPreemptChannel = Bool.random(using: &random)
+        // Slow enough for four cuts.
+        options.maximumPostcopyBandwidth = 60 << 20
+        return options
+    }
+
+    @Test(arguments: 0..<moveCount) func `a guest is whole at the destination though its link was cut again and again`(
+        number: Int
+    ) throws {
+        var random = SystemRandomNumberGenerator()
+        let pair = try LivePair(cpuCount: 1 + number % 3)
+        let first = CuttableLink(try Meeting.allCases[number % 2].sides())
+        var link = first
+        var cutCount = 0
+        let moved = try pair.move(first, first, options(&random), postcopyPolicy(afterPasses: number % 2)) {
+            outgoing, incoming in
+            while cutCount < 4 {
+                guard wait(until: { outgoing.statistics.phase.isPostcopy || hasEnded(outgoing, incoming) }) else {
+                    break
+                }
+                usleep(UInt32.random(in: 0...120_000, using: &random))
+                link.cut()
+                cutCount += 1
+                let isOver = wait {
+                    if outgoing.statistics.phase == .postcopyPaused,
+                        incoming.statistics.phase == .postcopyRecoverSetup
+                    {
+                        incoming.pausePostcopy()
+                    }
+                    return arePaused(outgoing, incoming) || hasEnded(outgoing, incoming)
+                }
+                guard isOver, !hasEnded(outgoing, incoming) else { break }
+                link = CuttableLink(try Meeting.tcp.sides())
+                // Every other time the new link is cut while the two sides still agree.
+                #expect(incoming.recover(from: link) && outgoing.resume(over: link))
+                if cutCount.isMultiple(of: 2) {
+                    usleep(UInt32.random(in: 0...3000, using: &random))
+                    continue
+                }
+                _ = wait { outgoing.statistics.phase == .postcopyActive || arePaused(outgoing, incoming) }
+            }
+            // Whatever the last cut left, it is connected again.
+            #expect(wait { connectAgain(outgoing, incoming) })
+            // A destination that had everything does not need the source, which cannot know; nor does one that failed.
+            if outgoing.statistics.phase == .postcopyPaused { outgoing.giveUpPostcopy() }
+        }
+        print("move \(number): \(cutCount) cuts, \(moved.sent.recoveryCount) recoveries, \(moved.errors)")
+        guard moved.hasArrived else {
+            // Cut before the package was there: the guest never ran at the destination, and goes on here.
+            #expect(moved.received.phase == .failed && !moved.isHandedOver, "\(moved)")
+            let count = pair.lines.lines.all.count
+            if moved.sent.phase == .uncertain { try pair.source.resume() }
+            #expect(pair.lines.lines.waitForReport(after: count)?.isClean == true && pair.isClean)
+            return
+        }
+        let hasEverything = moved.hasArrived && moved.received.postcopy?.missingPageCount == 0
+        #expect(hasEverything, "\(moved)")
+        #expect(
+            pair.reportAfterWholeCheck()?.isClean == true && pair.isClean, "\(pair.arrivedLines.lines.all.suffix(5))")
+    }
+
+    /// One step towards the end, where nothing more is cut; whether it is reached.
+    private func connectAgain(_ outgoing: OutgoingMigration, _ incoming: IncomingMigration) -> Bool {
+        if hasEnded(outgoing, incoming) { return true }
+        if arePaused(outgoing, incoming), let link = (try? Meeting.tcp.sides()).map(CuttableLink.init) {
+            if incoming.recover(from: link) { _ = outgoing.resume(over: link) }
+        } else if outgoing.statistics.phase == .postcopyPaused, incoming.statistics.phase == .postcopyRecoverSetup {
+            // It waits for a connection that was cut before it was accepted.
+            incoming.pausePostcopy()
+        }
+        return false
+    }
+
+    private func arePaused(_ outgoing: OutgoingMigration, _ incoming: IncomingMigration) -> Bool {
+        outgoing.statistics.phase == .postcopyPaused && incoming.statistics.phase == .postcopyPaused
+    }
+
+    /// Whether nothing more can happen by itself: the destination is complete, or has never begun.
+    private func hasEnded(_ outgoing: OutgoingMigration, _ incoming: IncomingMigration) -> Bool {
+        incoming.statistics.phase == .completed || incoming.statistics.phase == .failed
+            || outgoing.statistics.phase == .failed
+    }
+
+    @Test func `a paused guest goes on where it has its pages, and both sides say what is missing`() throws {
+        let pair = try LivePair(rate: .mebibytesPerSecond(1))
+        let (connector, listener) = try Meeting.tcp.sides()
+        var options = MigrationOptions()
+        options.allowsPostcopy = true
+        options.maximumPostcopyBandwidth = 16 << 20
+        let moved = try pair.move(connector, listener, options, postcopyPolicy()) { outgoing, incoming in
+            #expect(wait { outgoing.statistics.postcopy.pushedPageCount > 200 })
+            outgoing.pausePostcopy()
+            #expect(wait { arePaused(outgoing, incoming) })
+            let (sent, received) = (outgoing.statistics, incoming.statistics)
+            #expect(sent.linkError == "The migration was paused." && received.linkError != nil)
+            #expect(sent.remainingByteCount > 0 && received.postcopy?.missingPageCount ?? 0 > 0)
+            let nobody = try MigrationAddress(parsing: "unix:/tmp/apus-nobody-\(getpid())")
+            #expect(outgoing.resume(over: try Transports.connector(for: nobody)))
+            let (_, again) = try Meeting.tcp.sides()
+            #expect(incoming.recover(from: again))
+            // Nobody listens where the source was sent first: that attempt fails, and the next one works.
+            #expect(wait { outgoing.statistics.phase == .postcopyPaused })
+            let way = try Transports.connector(for: try MigrationAddress(parsing: again.address))
+            #expect(wait { outgoing.resume(over: way) })
+        }
+        #expect(moved.hasArrived && moved.isHandedOver && moved.sent.recoveryCount == 1, "\(moved)")
+        #expect(pair.reportAfterWholeCheck()?.isClean == true && pair.isClean)
+    }
+}
