@@ -59,11 +59,11 @@ final class OutgoingProgress: Sendable {
         }
     }
 
-    /// The guest runs again, here or at the destination.
-    func endDowntime() {
+    /// The guest runs again, here or at the destination: now, or since `moment`.
+    func endDowntime(at moment: Duration? = nil) {
         state.withLock { state in
             guard let start = state.pauseStart else { return }
-            state.statistics.downtime = runtime.now() - start
+            state.statistics.downtime = (moment ?? runtime.now()) - start
             state.pauseStart = nil
         }
     }

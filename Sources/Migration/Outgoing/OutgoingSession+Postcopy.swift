@@ -122,7 +122,7 @@ extension OutgoingSession {
     private func confirm() {
         if isConfirmed { return }
         isConfirmed = true
-        progress.endDowntime()
+        progress.endDowntime(at: returnPath?.pongTime(MainChannel.packagePing))
         progress.beginPostcopy(counters: control.counters.values)
         tracker.stop()
         machine.setThrottle(.none)
@@ -163,6 +163,7 @@ extension OutgoingSession {
     /// Sends what is left on the main channel; `isAlone` if it serves requests as well.
     private func pushAll(_ main: MainChannel, isAlone: Bool) throws {
         let lane = PostcopySendingLane(tracker: tracker, writer: main.pages, regions: machine.regions)
+        try waitForConfirmation(lane, servesRequests: isAlone)
         var order = PushOrder(dirty: machine.regions.map(\.block.dirtyBitmap), recent: recentlyWritten)
         let step = isAlone ? Self.pushedAtOnce : PushOrder.farPageCount
         while true {
@@ -183,6 +184,34 @@ extension OutgoingSession {
         }
     }
 
+    /// How long the push waits for the destination to be ready.
+    private static let confirmationLimit: Duration = .seconds(1)
+
+    /// Lets the destination load its devices undisturbed: nothing is sent meanwhile but what it asks for.
+    private func waitForConfirmation(_ lane: PostcopySendingLane, servesRequests: Bool) throws {
+        if isConfirmed { return }
+        let limit = runtime.now() + Self.confirmationLimit
+        while !isConfirmed && runtime.now() < limit {
+            requests.gate.close()
+            try look(lane, servesRequests: servesRequests)
+            if !isConfirmed { requests.gate.wait(until: limit) }
+        }
+    }
+
+    /// Takes in what has happened, and serves requests if nobody else does.
+    private func look(_ lane: PostcopySendingLane, servesRequests: Bool) throws {
+        try control.check()
+        try checkReturnPath()
+        if !isConfirmed, let returnPath, returnPath.hasPong(MainChannel.packagePing) { confirm() }
+        guard servesRequests else { return }
+        while let request = requests.takeNewest() {
+            let wanted = PageRange(first: PageIndex(request.first), pageCount: request.pageCount)
+            let sent = try lane.send(region: request.region, wanted)
+            if sent > 0 { try lane.flush() }
+            control.counters.addRequested(pages: sent)
+        }
+    }
+
     /// Waits until the bandwidth limit lets `range` be pushed, and serves requests meanwhile.
     private func waitForTurn(
         _ range: PageRange, of region: Int, _ lane: PostcopySendingLane, servesRequests: Bool
@@ -191,17 +220,7 @@ extension OutgoingSession {
         let turn = control.postcopyLimiter.reserve(byteCount, at: runtime.now())
         while true {
             requests.gate.close()
-            try control.check()
-            try checkReturnPath()
-            if !isConfirmed, let returnPath, returnPath.hasPong(MainChannel.packagePing) { confirm() }
-            if servesRequests {
-                while let request = requests.takeNewest() {
-                    let wanted = PageRange(first: PageIndex(request.first), pageCount: request.pageCount)
-                    let sent = try lane.send(region: request.region, wanted)
-                    if sent > 0 { try lane.flush() }
-                    control.counters.addRequested(pages: sent)
-                }
-            }
+            try look(lane, servesRequests: servesRequests)
             guard let turn, runtime.now() < turn else { return }
             requests.gate.wait(until: turn)
         }

@@ -4,7 +4,9 @@ internal import Synchronization
 
 /// Pages that the destination waits for: the newest request first, and no page twice.
 ///
-/// The return path's thread adds, the thread that serves them takes. `gate` is opened with every request.
+/// The return path's thread adds, the thread that serves them takes. The main thread may wait at `gate`, which is opened
+/// with every request; the thread of a preempt channel has a gate of its own, because who closes a gate that another
+/// waits at takes the news from it.
 final class PageRequests: Sendable {
     /// One request: whole units of a region.
     struct Request: Hashable {
@@ -14,6 +16,7 @@ final class PageRequests: Sendable {
     }
 
     let gate: any MigrationGate
+    private let urgentGate: any MigrationGate
     private let regions: [MemoryRegion]
     private let state = Mutex(State())
 
@@ -30,6 +33,7 @@ final class PageRequests: Sendable {
     init(regions: [MemoryRegion], runtime: any MigrationRuntime) {
         self.regions = regions
         gate = runtime.makeGate()
+        urgentGate = runtime.makeGate()
     }
 
     /// How many came, and how many of these asked for what was asked for already.
@@ -68,6 +72,7 @@ final class PageRequests: Sendable {
             }
         }
         gate.open()
+        urgentGate.open()
     }
 
     /// The newest request, which is taken.
@@ -79,13 +84,13 @@ final class PageRequests: Sendable {
         }
     }
 
-    /// Waits for a request, and takes it; nil at the end.
+    /// Waits for a request, and takes it; nil at the end. For the thread of the preempt channel.
     func waitForNewest() -> Request? {
         while true {
-            gate.close()
+            urgentGate.close()
             if let request = takeNewest() { return request }
             if state.withLock({ $0.isEnded }) { return nil }
-            gate.wait(until: nil)
+            urgentGate.wait(until: nil)
         }
     }
 
@@ -101,7 +106,7 @@ final class PageRequests: Sendable {
     /// Whoever waits gets what is left, and then nil.
     func end() {
         state.withLock { $0.isEnded = true }
-        gate.open()
+        urgentGate.open()
     }
 
     /// A new link: what was asked for on the old one will be asked for again.

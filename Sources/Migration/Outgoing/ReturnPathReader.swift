@@ -11,7 +11,8 @@ final class ReturnPathReader: Sendable {
 
     private struct State {
         var shutCode: UInt32?
-        var pongs: Set<UInt32> = []
+        /// When each came.
+        var pongs: [UInt32: Duration] = [:]
         var error: (any Error)?
         var hasEnded = false
         var bitmaps: [String: [UInt8]] = [:]
@@ -32,7 +33,9 @@ final class ReturnPathReader: Sendable {
     /// The destination's last word: 0 if it has loaded the guest, nil if it has not said it yet.
     var shutCode: UInt32? { state.withLock { $0.shutCode } }
     /// Whether a PONG with this value has come.
-    func hasPong(_ value: UInt32) -> Bool { state.withLock { $0.pongs.contains(value) } }
+    func hasPong(_ value: UInt32) -> Bool { pongTime(value) != nil }
+    /// When a PONG with this value came, nil if it has not.
+    func pongTime(_ value: UInt32) -> Duration? { state.withLock { $0.pongs[value] } }
     /// Which pages of a block the destination has, if it has told: a bit for each, lowest first.
     func receivedBitmap(of block: String) -> [UInt8]? { state.withLock { $0.bitmaps[block] } }
     /// Whether the destination is ready to go on after a recovery.
@@ -90,7 +93,8 @@ final class ReturnPathReader: Sendable {
                     control.changed.open()
                     return
                 case .pong(let value):
-                    state.withLock { _ = $0.pongs.insert(value) }
+                    let now = control.runtime.now()
+                    state.withLock { $0.pongs[value] = now }
                     control.changed.open()
                     requests?.gate.open()
                 case .switchoverAcknowledged:
