@@ -144,6 +144,9 @@ public final class Machine: Sendable {
     /// Every device with registers, in the order in which they are reset, paused and resumed.
     var allDevices: [any Device] { [serial] + (clockDevice.map { [$0] } ?? []) + [events] + transports }
 
+    /// The first balloon among the devices, nil when there is none.
+    public var balloon: BalloonDevice? { configuration.devices.lazy.compactMap { $0 as? BalloonDevice }.first }
+
     /// The kernel's ids of the virtual CPUs' threads.
     public var virtualCPUThreadIDs: [Int32] { threads.threadIDs }
 

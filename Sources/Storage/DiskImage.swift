@@ -13,7 +13,6 @@ public final class DiskImage: DiskBackend, MigratableDisk {
     private let disk: RawDisk
     private let lock: ImageLock
     private let isHeld = Mutex(false)
-    private let lastError = Mutex<SystemError?>(nil)
 
     /// Opens the image at `path` without taking its lock.
     public init(path: String, isReadOnly: Bool = false) throws(SystemError) {
@@ -30,8 +29,6 @@ public final class DiskImage: DiskBackend, MigratableDisk {
     public var allocatedByteCount: Int64? { disk.descriptor.allocatedByteCount }
     /// Whether the lock is held here.
     public var isLocked: Bool { isHeld.withLock { $0 } }
-    /// The last error of the disk, nil if it had none.
-    public var failure: SystemError? { lastError.withLock { $0 } }
 
     public func takeLock() throws {
         try isHeld.withLock { isHeld in
@@ -53,27 +50,22 @@ public final class DiskImage: DiskBackend, MigratableDisk {
     }
 
     public func read(into slices: [GuestMemorySlice], at offset: Int64) throws(SystemError) {
-        do { try disk.read(into: slices, at: offset) } catch { throw noted(error) }
+        try disk.read(into: slices, at: offset)
     }
 
     public func write(_ slices: [GuestMemorySlice], at offset: Int64) throws(SystemError) {
-        do { try disk.write(slices, at: offset) } catch { throw noted(error) }
+        try disk.write(slices, at: offset)
     }
 
     public func flush() throws(SystemError) {
-        do { try disk.flush() } catch { throw noted(error) }
+        try disk.flush()
     }
 
     public func discard(at offset: Int64, byteCount: Int64) throws(SystemError) {
-        do { try disk.discard(at: offset, byteCount: byteCount) } catch { throw noted(error) }
+        try disk.discard(at: offset, byteCount: byteCount)
     }
 
     public func writeZeroes(at offset: Int64, byteCount: Int64, mayUnmap: Bool) throws(SystemError) {
-        do { try disk.writeZeroes(at: offset, byteCount: byteCount, mayUnmap: mayUnmap) } catch { throw noted(error) }
-    }
-
-    private func noted(_ error: SystemError) -> SystemError {
-        lastError.withLock { $0 = error }
-        return error
+        try disk.writeZeroes(at: offset, byteCount: byteCount, mayUnmap: mayUnmap)
     }
 }

@@ -36,6 +36,16 @@ public final class MachineController: MachineControl, MachineObserver {
 
     public func blockDevices() async -> [BlockDeviceInformation] { disks() }
 
+    public func setBalloon(byteCount: Int) async -> Bool {
+        guard let balloon = machine.balloon else { return false }
+        balloon.setTarget(byteCount: byteCount)
+        return true
+    }
+
+    public func balloonByteCount() async -> Int? {
+        machine.balloon.map { machine.configuration.ramByteCount - $0.inflatedByteCount }
+    }
+
     public func machine(_ machine: Machine, guestAsksFor event: SystemEvent) { notify(.guestAsks(event)) }
     public func machine(_ machine: Machine, failed failure: VirtualCPUFailure) { notify(.failed(failure)) }
 
