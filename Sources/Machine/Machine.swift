@@ -129,7 +129,7 @@ public final class Machine: Sendable {
         relay.connect(to: self)
         for device in allDevices { device.pause() }
         try threads.start(reportingTo: self)
-        if let boot = configuration.boot, !configuration.awaitsGuest { try loadBootSource(boot) }
+        if let boot = configuration.boot, !configuration.awaitsGuest { try load(BootImages(boot)) }
     }
 
     /// Ends the threads of virtual CPUs and devices, for good. The machine is not used afterwards.
@@ -175,16 +175,31 @@ public final class Machine: Sendable {
     }
 
     /// Brings a paused machine back to its first instruction; with a boot source, the kernel is loaded anew.
+    ///
+    /// - Throws: Also if there is nothing to boot, or its files are not there; the machine is then as it was.
     public func reset() throws {
+        guard let boot = configuration.boot else { throw MachineError.nothingToBoot }
+        let images = try BootImages(boot)
         for device in allDevices { device.reset() }
         try VirtualCPUState.load(freshCPUs, into: threads.cpus, layout: xsaveLayout, virtualClock: clock.now)
         try kvm.resetInterruptControllers()
-        if let boot = configuration.boot { try loadBootSource(boot) }
+        try load(images)
     }
 
-    private func loadBootSource(_ source: BootSource) throws {
-        let kernel = try ImageFile(path: source.kernelPath)
-        let initialRAMDisk = try source.initialRAMDiskPath.map { try ImageFile(path: $0) }
+    /// The files of a boot source, opened.
+    private struct BootImages {
+        let kernel: ImageFile
+        let initialRAMDisk: ImageFile?
+        let commandLine: String
+
+        init(_ source: BootSource) throws {
+            kernel = try ImageFile(path: source.kernelPath)
+            initialRAMDisk = try source.initialRAMDiskPath.map { try ImageFile(path: $0) }
+            commandLine = source.commandLine
+        }
+    }
+
+    private func load(_ images: BootImages) throws {
         let tables = ACPITables(
             .init(
                 virtualCPUCount: configuration.cpuCount,
@@ -192,7 +207,8 @@ public final class Machine: Sendable {
                 hasClock: configuration.hasClock))
         try memory.write(tables.bytes, at: GuestAddress(tables.address))
         let entry = try KernelLoader(layout: layout, memory: memory).load(
-            kernel: kernel, initialRAMDisk: initialRAMDisk, commandLine: source.commandLine, rsdp: tables.address)
+            kernel: images.kernel, initialRAMDisk: images.initialRAMDisk, commandLine: images.commandLine,
+            rsdp: tables.address)
         try threads.cpus[0].prepare(for: entry)
     }
 }

@@ -12,10 +12,19 @@ internal import Synchronization
 public final class DiskImage: DiskBackend, MigratableDisk {
     private let disk: RawDisk
     private let lock: ImageLock
-    private let isHeld = Mutex(false)
+    private let state: Mutex<State>
+
+    private struct State {
+        var isHeld = false
+        /// Whether another may have written since this side last looked.
+        var wasElsewhere: Bool
+    }
 
     /// Opens the image at `path` without taking its lock.
-    public init(path: String, isReadOnly: Bool = false) throws(SystemError) {
+    ///
+    /// - Parameter isElsewhere: Whether another uses it until the lock is taken: the source of a migration.
+    public init(path: String, isReadOnly: Bool = false, isElsewhere: Bool = false) throws(SystemError) {
+        state = Mutex(State(wasElsewhere: isElsewhere))
         disk = try RawDisk(path: path, isReadOnly: isReadOnly)
         lock = isReadOnly ? .reading : .writing
     }
@@ -28,24 +37,24 @@ public final class DiskImage: DiskBackend, MigratableDisk {
     /// The space the image takes on its own disk, in bytes; nil when the kernel does not tell.
     public var allocatedByteCount: Int64? { disk.descriptor.allocatedByteCount }
     /// Whether the lock is held here.
-    public var isLocked: Bool { isHeld.withLock { $0 } }
+    public var isLocked: Bool { state.withLock { $0.isHeld } }
 
     public func takeLock() throws {
-        try isHeld.withLock { isHeld in
-            if isHeld { return }
+        try state.withLock { state in
+            if state.isHeld { return }
             try lock.take(of: disk.descriptor, path: disk.path)
-            // Another host has written meanwhile: what is cached here is old.
-            disk.descriptor.dropCache()
-            isHeld = true
+            // Another host may have written meanwhile: what is cached here is old.
+            if state.wasElsewhere { disk.descriptor.dropCache() }
+            state.isHeld = true
         }
     }
 
     public func releaseLock() throws {
-        try isHeld.withLock { isHeld in
-            guard isHeld else { return }
+        try state.withLock { state in
+            guard state.isHeld else { return }
             if !isReadOnly { try disk.flush() }
             try ImageLock.release(disk.descriptor)
-            isHeld = false
+            state = State(isHeld: false, wasElsewhere: true)
         }
     }
 

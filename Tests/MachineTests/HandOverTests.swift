@@ -53,6 +53,10 @@ struct HandOverTests {
             "\(second.lines.all) \(second.complaints)")
         #expect(report.isClean)
         #expect(try !isActive(here) && isActive(there))
+        // It came without a kernel: a reset has nothing to start, and harms nothing.
+        let refusal = #expect(throws: MonitorLine.Failure.self) { try there.execute("system_reset") }
+        #expect(refusal?.description.contains("no --kernel was given for it") == true)
+        #expect(second.lines.waitForReport { $0.checkedPageCount > report.checkedPageCount }?.isClean == true)
         let error = #expect(throws: MonitorLine.Failure.self) { try here.execute("cont") }
         #expect(error?.description.contains("The disk image \(disk) is in use by another process") == true)
         #expect(try here.execute("query-status")["running"] as? Bool == false)

@@ -13,7 +13,7 @@ final class DiskShelf: Sendable {
 
     /// Opens the images, all or none, and takes their locks unless another has them for now.
     init(_ options: [DiskOption], takesLocks: Bool) throws {
-        images = try options.map { try DiskImage(path: $0.path, isReadOnly: $0.isReadOnly) }
+        images = try options.map { try DiskImage(path: $0.path, isReadOnly: $0.isReadOnly, isElsewhere: !takesLocks) }
         // A read-only disk is nobody's alone: its lock is held from the start.
         for image in images where takesLocks || image.isReadOnly { try image.takeLock() }
     }

@@ -25,7 +25,10 @@ struct Run: AsyncParsableCommand {
             this host runs Linux guests.
             """)
 
-    @Option(help: ArgumentHelp("The kernel: a bzImage, or an ELF image with a PVH entry.", valueName: "FILE"))
+    @Option(
+        help: ArgumentHelp(
+            "The kernel: a bzImage, or an ELF image with a PVH entry. With --incoming: what a reboot starts.",
+            valueName: "FILE"))
     var kernel: String?
     @Option(help: ArgumentHelp("The kernel's first root file system.", valueName: "FILE"))
     var initrd: String?
