@@ -3,6 +3,7 @@ public import Devices
 public import GuestMemory
 internal import KVM
 internal import LinuxSystem
+internal import Migration
 internal import MigrationStream
 internal import Synchronization
 
@@ -44,6 +45,7 @@ public final class Machine: Sendable {
     /// Memory of QEMU's firmware that the guest cannot see; empty unless a guest is to arrive.
     let firmwareFiles: [RAMBlock]
     let arrival: Mutex<Arrival>
+    let failures: FailureCounter
     /// The virtual CPUs as they were made: what a reset brings back.
     private let freshCPUs: [VirtualCPUState]
     private struct Observer: Sendable { weak let object: (any MachineObserver)? }
@@ -82,6 +84,7 @@ public final class Machine: Sendable {
         firmware = try Self.makeBlock(
             MachineLayout.firmwareBlockName, .anonymousSmallPages, byteCount: MachineLayout.firmwareByteCount)
         firmwareFiles = try configuration.awaitsGuest ? Self.makeFirmwareFiles() : []
+        failures = FailureCounter(configuration.failure)
         arrival = Mutex(Arrival(isAwaited: configuration.awaitsGuest))
         let regions =
             layout.regions(of: ram) + [
@@ -126,7 +129,7 @@ public final class Machine: Sendable {
         relay.connect(to: self)
         for device in allDevices { device.pause() }
         try threads.start(reportingTo: self)
-        if let boot = configuration.boot, !configuration.awaitsGuest { try loadBootSource(boot) }
+        if let boot = configuration.boot, !configuration.awaitsGuest { try load(BootImages(boot)) }
     }
 
     /// Ends the threads of virtual CPUs and devices, for good. The machine is not used afterwards.
@@ -141,13 +144,19 @@ public final class Machine: Sendable {
     /// Every device with registers, in the order in which they are reset, paused and resumed.
     var allDevices: [any Device] { [serial] + (clockDevice.map { [$0] } ?? []) + [events] + transports }
 
+    /// The first balloon among the devices, nil when there is none.
+    public var balloon: BalloonDevice? { configuration.devices.lazy.compactMap { $0 as? BalloonDevice }.first }
+
     /// The kernel's ids of the virtual CPUs' threads.
     public var virtualCPUThreadIDs: [Int32] { threads.threadIDs }
 
     // MARK: Running
 
     /// Lets the guest run.
+    ///
+    /// - Throws: Also if another holds the lock of one of its disks, which were given up at a hand-over.
     public func resume() throws {
+        for disk in disks { try disk.takeLock() }
         if let state = kvmClock.withLock({ $0 }) { try kvm.setClock(nanoseconds: state.clock) }
         // The guest's watchdogs are told that time has passed without them; a guest without kvmclock has no such ear.
         for cpu in threads.cpus { try? cpu.markPaused() }
@@ -166,16 +175,31 @@ public final class Machine: Sendable {
     }
 
     /// Brings a paused machine back to its first instruction; with a boot source, the kernel is loaded anew.
+    ///
+    /// - Throws: Also if there is nothing to boot, or its files are not there; the machine is then as it was.
     public func reset() throws {
+        guard let boot = configuration.boot else { throw MachineError.nothingToBoot }
+        let images = try BootImages(boot)
         for device in allDevices { device.reset() }
         try VirtualCPUState.load(freshCPUs, into: threads.cpus, layout: xsaveLayout, virtualClock: clock.now)
         try kvm.resetInterruptControllers()
-        if let boot = configuration.boot { try loadBootSource(boot) }
+        try load(images)
     }
 
-    private func loadBootSource(_ source: BootSource) throws {
-        let kernel = try ImageFile(path: source.kernelPath)
-        let initialRAMDisk = try source.initialRAMDiskPath.map { try ImageFile(path: $0) }
+    /// The files of a boot source, opened.
+    private struct BootImages {
+        let kernel: ImageFile
+        let initialRAMDisk: ImageFile?
+        let commandLine: String
+
+        init(_ source: BootSource) throws {
+            kernel = try ImageFile(path: source.kernelPath)
+            initialRAMDisk = try source.initialRAMDiskPath.map { try ImageFile(path: $0) }
+            commandLine = source.commandLine
+        }
+    }
+
+    private func load(_ images: BootImages) throws {
         let tables = ACPITables(
             .init(
                 virtualCPUCount: configuration.cpuCount,
@@ -183,7 +207,8 @@ public final class Machine: Sendable {
                 hasClock: configuration.hasClock))
         try memory.write(tables.bytes, at: GuestAddress(tables.address))
         let entry = try KernelLoader(layout: layout, memory: memory).load(
-            kernel: kernel, initialRAMDisk: initialRAMDisk, commandLine: source.commandLine, rsdp: tables.address)
+            kernel: images.kernel, initialRAMDisk: images.initialRAMDisk, commandLine: images.commandLine,
+            rsdp: tables.address)
         try threads.cpus[0].prepare(for: entry)
     }
 }

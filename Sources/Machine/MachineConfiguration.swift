@@ -21,6 +21,8 @@ public struct MachineConfiguration: Sendable {
     public var boot: BootSource?
     /// Whether a guest is to arrive from elsewhere before anything runs; `boot` is then what a reset starts.
     public var awaitsGuest = false
+    /// A device that is to fail.
+    public var failure: FailureInjection?
     /// The host's end of the serial port.
     public var serial: any ByteChannel
     /// Whether there is a real-time clock. QEMU's microvm has one with software emulation, and none with KVM.
@@ -50,6 +52,8 @@ public enum MachineError: Error, CustomStringConvertible {
     /// What /dev/kvm said.
     case noKVM(SystemError)
     case missingCapability(String)
+    /// A guest that came from elsewhere resets itself, and nobody said what it starts with.
+    case nothingToBoot
     /// A dirty ring of this many entries; `largest` is what the kernel has.
     case dirtyRing(capacity: Int, largest: Int)
     case noMemory(byteCount: Int, SystemError)
@@ -67,6 +71,8 @@ public enum MachineError: Error, CustomStringConvertible {
         case .noKVM(let error):
             return "KVM cannot be used (\(error)). `apus doctor` says what to do."
         case .missingCapability(let name): return "This kernel's KVM lacks \(name), which Apus needs."
+        case .nothingToBoot:
+            return "The guest cannot start again here: it came from elsewhere, and no --kernel was given for it."
         case .dirtyRing(let capacity, 0):
             return "A dirty ring of \(capacity) entries is not possible: this kernel's KVM has no dirty rings."
         case .dirtyRing(let capacity, let largest):

@@ -98,7 +98,11 @@ public actor StateDriver {
                 throw QMPError("The guest cannot be reset while it is \(self.state.rawValue)")
             }
             if wasRunning { try await self.machine.pause() }
-            try await self.machine.reset()
+            do { try await self.machine.reset() } catch {
+                // Nothing to start from: the guest goes on as it was.
+                if wasRunning { try await self.machine.resume() }
+                throw error
+            }
             self.events.send(event: "RESET", data: Self.data(cause))
             if wasRunning {
                 try await self.machine.resume()

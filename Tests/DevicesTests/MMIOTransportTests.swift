@@ -1,6 +1,7 @@
 import Devices
 import GuestMemory
 import LinuxSystem
+import MigrationStream
 import Testing
 
 @Suite("virtio-mmio transport") struct MMIOTransportTests {
@@ -149,5 +150,32 @@ import Testing
             driver.transport.write(1, at: 0x70, width: 1)
             #expect(driver.status == 0)
         }
+    }
+
+    /// QEMU's virtio-mmio offers 1024 places for every queue, and Linux takes them all.
+    @Test func `rings that are larger than the device offers come in from a QEMU`() throws {
+        let guest = try TestGuest()
+        var driver = try TestDriver(guest: guest, device: EntropyDevice())
+        try driver.start(queueSize: 8)
+        driver.transport.pause()
+        let saved = driver.transport.saveSection()
+        var state = VirtioEntropyState()
+        try state.load(saved.bytes, version: saved.version)
+        state.virtio.queues[0].size = 1024
+        state.virtio.queues[0].written.size = 1024
+
+        var moved = try TestDriver(guest: guest, device: EntropyDevice())
+        moved.transport.pause()
+        try moved.transport.loadSection(state.save().bytes, version: saved.version)
+        moved.transport.resume()
+        moved.queues = [DriverQueue(memory: guest.memory, base: 0x10_0000, size: 1024)]
+        for number in 0..<20 {
+            let buffer = DriverQueue.Buffer(address: 0x8000 + UInt64(number) * 16, byteCount: 16, isWritable: true)
+            let used = try moved.exchange(0, [buffer])
+            #expect(used.map(\.byteCount) == [16] && used.map(\.head) == [UInt32(number)])
+        }
+        // What a driver sets up here is still held to what the device offers.
+        moved.write(0, to: 0x70)
+        #expect(moved.read(0x34) == 8)
     }
 }

@@ -41,11 +41,12 @@ public struct Virtqueue: Sendable {
 
     /// Takes over the driver's rings and serves the queue from index 0 on.
     mutating func makeReady(
-        size: UInt16, descriptorTable: GuestAddress, availableRing: GuestAddress, usedRing: GuestAddress,
-        in memory: GuestAddressSpace
+        size: UInt16, limit: UInt16? = nil, descriptorTable: GuestAddress, availableRing: GuestAddress,
+        usedRing: GuestAddress, in memory: GuestAddressSpace
     ) throws(VirtioError) {
-        guard size > 0, size <= maximumSize, size.nonzeroBitCount == 1 else {
-            throw .queueSize(queue: index, size: size, maximum: maximumSize)
+        let limit = limit ?? maximumSize
+        guard size > 0, size <= limit, size.nonzeroBitCount == 1 else {
+            throw .queueSize(queue: index, size: size, maximum: limit)
         }
         self.size = size
         self.descriptorTable = descriptorTable
@@ -60,12 +61,16 @@ public struct Virtqueue: Sendable {
     }
 
     /// Goes on with rings that a migration brought: `nextAvailable` from the stream, the used index from memory.
+    ///
+    /// They may be larger than this device offers: QEMU's virtio-mmio offers 1024 places whatever the device asks for,
+    /// and Linux takes them all.
     mutating func load(
         nextAvailable: UInt16, size: UInt16, descriptorTable: GuestAddress, availableRing: GuestAddress,
         usedRing: GuestAddress, in memory: GuestAddressSpace
     ) throws(VirtioError) {
         try makeReady(
-            size: size, descriptorTable: descriptorTable, availableRing: availableRing, usedRing: usedRing, in: memory)
+            size: size, limit: Self.largestSize, descriptorTable: descriptorTable, availableRing: availableRing,
+            usedRing: usedRing, in: memory)
         self.nextAvailable = nextAvailable
         let available = try load16(availableRing, 2, memory)
         nextUsed = try load16(usedRing, 2, memory)
