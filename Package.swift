@@ -96,6 +96,17 @@ let package = Package(
         .target(
             name: "MigrationClient", dependencies: ["QMPClient", "QMP", "MigrationRecords", "LinuxSystem"],
             swiftSettings: settings),
+
+        // What is told of migrations that were observed: figures, tables, a page with pictures. Pure.
+        .target(name: "Report", dependencies: ["MigrationRecords", "QMP"], swiftSettings: settings),
+        // What `apus compare` does: guests of its own are started, moved in several ways and watched.
+        .target(
+            name: "MoveTrials",
+            dependencies: [
+                "MigrationClient", "MigrationRecords", "QMP", "QMPClient", "Report", "BuiltInGuest", "KVM",
+                "LinuxSystem",
+            ],
+            swiftSettings: settings),
         .target(
             name: "Monitor",
             dependencies: [
@@ -106,8 +117,9 @@ let package = Package(
         .executableTarget(
             name: "apus",
             dependencies: [
-                "Monitor", "Machine", "BuiltInGuest", "Devices", "MigrationClient", "MigrationRecords", "QMPClient",
-                "QMP", "Storage", "Transports", "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser,
+                "Monitor", "Machine", "BuiltInGuest", "Devices", "MigrationClient", "MigrationRecords", "MoveTrials",
+                "Report", "QMPClient", "QMP", "Storage", "Transports", "StreamTools", "MigrationStream", "HostCheck",
+                "LinuxSystem", argumentParser,
             ],
             swiftSettings: settings),
 
@@ -163,6 +175,10 @@ let package = Package(
             name: "MigrationClientTests", dependencies: ["MigrationRecords", "QMP"], swiftSettings: settings),
 
         .testTarget(name: "CommandTests", dependencies: ["apus"], swiftSettings: settings),
+        .testTarget(
+            name: "ReportTests", dependencies: ["Report", "MigrationRecords", "QMP"], swiftSettings: settings),
+        // Whole machines on this host, which are moved: one after the other.
+        .testTarget(name: "CompareTests", dependencies: ["apus"], swiftSettings: settings),
 
         // With real QEMUs: each test starts machines of its own, so they run one after the other.
         .testTarget(name: "PeerTests", dependencies: ["apus", "LinuxSystem"], swiftSettings: settings),

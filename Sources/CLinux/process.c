@@ -41,3 +41,13 @@ int64_t clinux_monotonic_nanoseconds(void) {
   clock_gettime(CLOCK_MONOTONIC, &now);
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
+
+int clinux_process_time(int process, int64_t *nanoseconds) {
+  clockid_t clock;
+  int error = clock_getcpuclockid(process, &clock);
+  if (error != 0) return -error;
+  struct timespec used;
+  if (clock_gettime(clock, &used) < 0) return -errno;
+  *nanoseconds = (int64_t)used.tv_sec * 1000000000 + used.tv_nsec;
+  return 0;
+}

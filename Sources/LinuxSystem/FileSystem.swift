@@ -39,6 +39,15 @@ public enum FileSystem {
         return directories.map { "\($0)/\(name)" }.first { access($0, X_OK) == 0 }
     }
 
+    /// The file of the program that runs here, to start it again.
+    public static var ownProgram: String {
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let count = buffer.withUnsafeMutableBytes {
+            readlink("/proc/self/exe", $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count)
+        }
+        return count > 0 ? String(decoding: buffer.prefix(count), as: UTF8.self) : "/proc/self/exe"
+    }
+
     /// The user's numeric id; 0 is root.
     public static var userID: UInt32 { getuid() }
 }

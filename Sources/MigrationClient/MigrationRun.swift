@@ -14,6 +14,7 @@ public actor MigrationRun {
     let source: MonitorLink
     let destination: MonitorLink?
     let report: @Sendable (MigrationReport) -> Void
+    private let samplingInterval: Duration
     var record: MigrationRecord
     var startInstant = ContinuousClock.now
     /// The last that was heard of the source.
@@ -31,15 +32,18 @@ public actor MigrationRun {
     private var remainingAtPassStart: [Int: UInt64] = [:]
     private var lastProgress: (time: Duration, byteCount: UInt64)?
 
-    /// - Parameter report: Called on any thread, in order.
+    /// - Parameters:
+    ///   - samplingInterval: Between two questions how far it is, in the first minute; five times as long after it.
+    ///   - report: Called on any thread, in order.
     public init(
         _ plan: MigrationPlan, source: MonitorLink, destination: MonitorLink? = nil,
-        report: @escaping @Sendable (MigrationReport) -> Void
+        samplingInterval: Duration = .milliseconds(100), report: @escaping @Sendable (MigrationReport) -> Void
     ) {
         self.plan = plan
         self.source = source
         self.destination = destination
         self.report = report
+        self.samplingInterval = samplingInterval
         record = MigrationRecord(
             start: .now, address: plan.address, source: source.monitor, destination: destination?.monitor)
     }
@@ -49,7 +53,7 @@ public actor MigrationRun {
     /// - Parameter descriptor: Goes to the source under the name of an `fd:` address.
     /// - Throws: `PreparationError` when it was not started; both guests are then as they were.
     public func run(passing descriptor: PassedDescriptor? = nil) async throws -> MigrationRecord {
-        let signals = Signals(source: source, destination: destination)
+        let signals = Signals(source: source, destination: destination, interval: samplingInterval)
         defer { signals.end() }
         let address = try await prepare(passing: descriptor)
         record.address = address

@@ -15,15 +15,15 @@ final class Signals: Sendable {
     private let continuation: AsyncStream<Signal>.Continuation
     private let tasks: [Task<Void, Never>]
 
-    /// Ten ticks a second in the first minute, two after that.
-    init(source: MonitorLink, destination: MonitorLink?) {
+    /// A tick each `interval` in the first minute, a fifth as many after that.
+    init(source: MonitorLink, destination: MonitorLink?, interval: Duration) {
         let (stream, continuation) = AsyncStream.makeStream(of: Signal.self)
         (self.stream, self.continuation) = (stream, continuation)
         let start = ContinuousClock.now
         let ticker = Task {
             while !Task.isCancelled {
                 let isYoung = ContinuousClock.now - start < .seconds(60)
-                try? await Task.sleep(for: isYoung ? .milliseconds(100) : .milliseconds(500))
+                try? await Task.sleep(for: isYoung ? interval : interval * 5)
                 continuation.yield(.tick)
             }
         }

@@ -19,6 +19,9 @@ int clinux_signal_process(int process, int number);
 // A descriptor that becomes readable when the child ends.
 int clinux_pidfd(int process);
 
+// What a process has used of processors so far, all its threads, ended ones too.
+int clinux_process_time(int process, int64_t *nanoseconds);
+
 // Sends bytes with up to CLINUX_MAXIMUM_DESCRIPTORS descriptors; at least one byte.
 enum { CLINUX_MAXIMUM_DESCRIPTORS = 64 };
 ssize_t clinux_send_descriptors(int fd, const void *bytes, size_t count, const int *descriptors, int descriptor_count);

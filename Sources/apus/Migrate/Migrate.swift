@@ -4,6 +4,7 @@ import LinuxSystem
 import MigrationClient
 import MigrationRecords
 import QMP
+import Report
 
 struct Migrate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -52,7 +53,10 @@ struct Migrate: AsyncParsableCommand {
     var json = false
     @Flag(name: .shortAndLong, help: "Print nothing but errors.")
     var quiet = false
-    @Option(help: ArgumentHelp("Write a record of the migration to this file.", valueName: "FILE"))
+    @Option(
+        help: ArgumentHelp(
+            "Write a report: a page with pictures (FILE.html), a picture (FILE.svg), or all that was seen as JSON.",
+            valueName: "FILE"))
     var report: String?
 
     func validate() throws {
@@ -91,7 +95,7 @@ struct Migrate: AsyncParsableCommand {
             say("apus migrate: \(error)")
             throw ExitCode(2)
         }
-        if let report { try ReportFile.write(record, to: report) }
+        if let report { try ReportFile.write(Comparison(record), or: record.value, to: report) }
         let status = MigrateReport.exitStatus(of: record.outcome)
         if status != 0 { throw ExitCode(status) }
     }

@@ -2,6 +2,7 @@ import LinuxSystem
 import MigrationClient
 import MigrationRecords
 import QMP
+import Report
 import StreamTools
 
 /// What `apus migrate` says at the end.
@@ -101,7 +102,7 @@ struct MigrateReport {
     }
 }
 
-/// The file of `--report`: the record as JSON.
+/// A file of `--report`: what it holds follows from its name.
 enum ReportFile {
     /// - Throws: `PreparationError` when the file cannot be written: that is to be known before a guest moves.
     static func check(_ path: String) throws {
@@ -110,8 +111,16 @@ enum ReportFile {
         }
     }
 
-    static func write(_ record: MigrationRecord, to path: String) throws {
-        let file = try OwnedDescriptor(opening: path, for: .replacing)
-        try file.write(all: (record.value.utf8Text + [0x0A]).span.bytes)
+    /// - Parameter data: What stands in a file that is neither a page (`.html`) nor a picture (`.svg`).
+    static func write(_ comparison: Comparison, or data: QMPValue, to path: String) throws {
+        let bytes =
+            if path.hasSuffix(".html") || path.hasSuffix(".htm") {
+                Array(ReportPage(comparison).html.utf8)
+            } else if path.hasSuffix(".svg") {
+                Array(ComparisonPlot(comparison).svg.utf8)
+            } else {
+                data.utf8Text + [0x0A]
+            }
+        try OwnedDescriptor(opening: path, for: .replacing).write(all: bytes.span.bytes)
     }
 }
