@@ -118,9 +118,11 @@ def main():
         first, second = memory[key]
         print(f"  {key:22} {options.size / 1024 / median:6.2f} GiB/s  ({min(samples):.3f} to {max(samples):.3f} s)"
               f"  {ratio:5.2f} of cat  peak {first / 1024:.1f} MiB for a quarter, {second / 1024:.1f} MiB for all")
-        if key == "rewrite" and ratio < PROMISED_RATIO:
-            print(f"bench: rewrite reaches {ratio:.2f} of cat; {PROMISED_RATIO} is promised", file=sys.stderr)
-            failed = True
+        if key == "rewrite":
+            good = round(ratio, 2) >= PROMISED_RATIO
+            print(f"  {'holds' if good else 'FAILS'}  apus stream rewrite, speed as a part of cat's: {ratio:.2f}, "
+                  f"at least {PROMISED_RATIO} is promised")
+            failed = failed or not good
         if key != "cat" and second - first > FLAT_MIB * 1024:
             print(f"bench: the memory of {key} grows with the stream", file=sys.stderr)
             failed = True
