@@ -1,7 +1,4 @@
-"""A virtual machine monitor under test: its process, the guest's serial line, and its QMP session.
-
-QEMU today; another monitor that takes QEMU's machine and speaks QMP is one subclass with its own command().
-"""
+"""A virtual machine monitor under test, Apus or QEMU: its process, the guest's serial line, and its QMP session."""
 
 import json
 import queue
@@ -22,6 +19,7 @@ class QMP:
     def __init__(self, place, path):
         self.process = place.open([place.python, "-I", "-S", str(places.SCRIPTS / "trial.d" / "relay.py"), path])
         self.events = []
+        self.changed = threading.Condition()
         self.answers = queue.Queue()
         threading.Thread(target=self.read, daemon=True).start()
         self.greeting = self.answer("greeting", 90)
@@ -31,7 +29,9 @@ class QMP:
         for line in self.process.stdout:
             message = json.loads(line)
             if "event" in message:
-                self.events.append((time.monotonic(), message["event"], message.get("data", {})))
+                with self.changed:
+                    self.events.append((time.monotonic(), message["event"], message.get("data", {})))
+                    self.changed.notify_all()
             else:
                 self.answers.put(message)
         self.answers.put(None)
@@ -58,40 +58,46 @@ class QMP:
             raise Failed(f"QMP: {name}: {answer['error']['desc']}")
         return answer["return"]
 
+    def relay(self, **order):
+        """Has the relay beside the monitor do something: see relay.py."""
+        self.process.stdin.write(json.dumps({"relay": order}).encode() + b"\n")
+        self.process.stdin.flush()
+        answer = self.answer(f"the relay's {order['do']}", 60)
+        if "error" in answer:
+            raise Failed(f"relay: {order}: {answer['error']['desc']}")
+
+    def wait_for_event(self, name, limit, count=1):
+        """The data of the event's count-th occurrence."""
+        until = time.monotonic() + limit
+        with self.changed:
+            while True:
+                found = [data for _, event, data in self.events if event == name]
+                if len(found) >= count:
+                    return found[count - 1]
+                if not self.changed.wait(max(0, until - time.monotonic())) and time.monotonic() >= until:
+                    raise Failed(f"no event {name} within {limit:.0f} s; there were "
+                                 f"{', '.join(event for _, event, _ in self.events) or 'none'}")
+
     def close(self):
         places.kill(self.process)
 
 
 class Monitor:
-    """One monitor process with one guest. Those of a trial are numbered; neighbours use different taps."""
+    """One monitor process with one guest; a subclass knows its command line.
 
-    def __init__(self, place, number, options, guest):
-        self.place, self.number, self.options, self.guest = place, number, options, guest
+    Those of a trial are numbered; neighbours use different taps.
+    """
+
+    def __init__(self, kind, place, number, options, guest):
+        self.kind, self.place, self.number, self.options, self.guest = kind, place, number, options, guest
         self.role = f"monitor {number} at {place.name}"
         self.socket = f"{place.folder}/{number}.qmp"
         self.lines = []
         self.changed = threading.Condition()
         self.process = self.qmp = None
 
-    def command(self):
-        """QEMU's command line, without what makes it a destination."""
-        options = self.options
-        line = [
-            options.program, "-M", options.machine, "-accel", options.accelerator, "-m", str(options.memory),
-            "-smp", str(options.cpus), "-display", "none", "-nodefaults", "-no-reboot", "-serial", "stdio",
-            "-qmp", f"unix:{self.socket},server=on,wait=off",
-            "-kernel", str(self.guest["VMLINUX"]), "-initrd", str(self.guest["INITRAMFS"]),
-            "-append", self.kernel_command_line()]
-        if options.accelerator.startswith("kvm"):
-            line += ["-cpu", "host"]
-        bus = "device" if options.machine.startswith("microvm") else "pci"
-        if options.disk:
-            line += ["-drive", f"if=none,id=disk,format=raw,cache=none,file={options.disk}",
-                     "-device", f"virtio-blk-{bus},drive=disk"]
-        if options.network:
-            line += ["-netdev", f"tap,id=net,ifname=tap{self.number % 2},script=no,downscript=no",
-                     "-device", f"virtio-net-{bus},netdev=net,mac=52:54:00:77:02:01"]
-        return line + options.extra.split()
+    def __str__(self):
+        return f"{self.kind}-at-{self.place.name}"
 
     def kernel_command_line(self):
         options = self.options
@@ -102,12 +108,15 @@ class Monitor:
             line += f" guest.address={options.network}/24"
         if options.disk:
             line += " workload.disk_area=2"
+        if options.tick:
+            line += f" workload.tick={options.tick} workload.tick_port=/dev/ttyS0"
         return f"{line} {options.append}"
 
-    def start(self, is_destination=False):
-        command = self.command() + (["-incoming", "defer"] if is_destination else [])
-        self.process = self.place.open(command)
-        threading.Thread(target=self.read, daemon=True).start()
+    def start(self, incoming=None):
+        """Starts it with a kernel, or to wait for a guest at an address, which may be "defer"."""
+        self.process = self.place.open(self.command(incoming))
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
         self.qmp = QMP(self.place, self.socket)
 
     def read(self):
@@ -137,6 +146,18 @@ class Monitor:
                     reason = "the monitor ended" if ended else f"not within {limit:.0f} s"
                     raise Failed(f"{self.role}: {what}: {reason}; last on the serial line: {seen}")
 
+    def expect_end(self, limit):
+        """The monitor ends by itself, with status 0."""
+        self.wait_for("its end", r"\(the monitor ended\)", limit)
+        status = self.process.wait(limit)
+        if status != 0:
+            raise Failed(f"{self.role}: it ended with status {status}")
+
+    def ticks(self):
+        """When each tick of the guest came, by this machine's clock."""
+        with self.changed:
+            return [when for when, line in self.lines if line.startswith("tick ")]
+
     def reports(self):
         """The workload's lines as (time, {key: number})."""
         with self.changed:
@@ -152,6 +173,53 @@ class Monitor:
             self.qmp.close()
         if self.process is not None:
             places.kill(self.process)
+
+
+class QEMU(Monitor):
+    """Any QEMU."""
+
+    def command(self, incoming):
+        options = self.options
+        line = [
+            options.qemu, "-M", options.machine, "-accel", options.accelerator, "-m", str(options.memory),
+            "-smp", str(options.cpus), "-display", "none", "-nodefaults", "-no-reboot", "-serial", "stdio",
+            "-qmp", f"unix:{self.socket},server=on,wait=off",
+            "-kernel", str(self.guest[options.kernel.upper()]), "-initrd", str(self.guest["INITRAMFS"]),
+            "-append", self.kernel_command_line()]
+        if options.accelerator.startswith("kvm"):
+            line += ["-cpu", options.cpu_model]
+        bus = "device" if options.machine.startswith("microvm") else "pci"
+        if options.disk:
+            line += ["-drive", f"if=none,id=disk,format=raw,cache=none,file={options.disk}",
+                     "-device", f"virtio-blk-{bus},drive=disk"]
+        if options.network:
+            line += ["-netdev", f"tap,id=net,ifname=tap{self.number % 2},script=no,downscript=no",
+                     "-device", f"virtio-net-{bus},netdev=net,mac=52:54:00:77:02:01"]
+        if incoming:
+            line += ["-incoming", incoming]
+        return line + options.extra.split()
+
+
+class Apus(Monitor):
+    """`apus run`."""
+
+    def command(self, incoming):
+        options = self.options
+        line = [options.apus, "run", "--memory", f"{options.memory}M", "--cpus", str(options.cpus),
+                "--qmp", f"unix:{self.socket}"]
+        if incoming:
+            line += ["--incoming", incoming]
+        else:
+            line += ["--kernel", str(self.guest[options.kernel.upper()]), "--initrd", str(self.guest["INITRAMFS"]),
+                     "--cmdline", self.kernel_command_line()]
+        if options.disk:
+            line += ["--disk", options.disk]
+        if options.network:
+            line += ["--net", f"tap=tap{self.number % 2},mac=52:54:00:77:02:01"]
+        return line + options.apus_extra.split()
+
+
+KINDS = {"qemu": QEMU, "apus": Apus}
 
 
 def numbers(line):

@@ -19,7 +19,7 @@ class Place:
     python = os.path.realpath(sys.executable)
 
     def __init__(self):
-        self.folder = tempfile.mkdtemp(prefix="apus-trial.")
+        self.folder = self.shared = tempfile.mkdtemp(prefix="apus-trial.")
 
     def open(self, argv, takes_input=True):
         """A process whose input and output are pipes; its errors are printed."""
@@ -47,6 +47,7 @@ class LabPlace(Place):
         self.host = host
         self.address = {"a": "10.77.0.1", "b": "10.77.0.2"}[host]
         self.folder = self.run("mktemp", "-d", "/run/apus-trial.XXXXXX").decode().strip()
+        self.shared = os.path.join(os.environ["APUS_LAB"], "shared")
 
     def wrap(self, argv):
         return [sys.executable, str(SCRIPTS / "lab"), "on", self.host, "-i", *argv]

@@ -165,10 +165,9 @@ extension Machine {
             + (loaded.timer == nil ? ["timer"] : [])
         guard missing.isEmpty, let timer = loaded.timer else { throw MachineLoadError.missingSections(missing) }
         clock.set(timer.clockOffset)
-        for cpu in threads.cpus {
-            guard let state = loaded.cpus[cpu.index] else { continue }
-            try state.load(into: cpu, layout: xsaveLayout, virtualClock: timer.clockOffset)
-        }
+        try VirtualCPUState.load(
+            threads.cpus.compactMap { loaded.cpus[$0.index] }, into: threads.cpus, layout: xsaveLayout,
+            virtualClock: timer.clockOffset)
         if let state = loaded.primaryPIC { try kvm.setPIC(.primaryPIC, state.kernelState(levelMask: 0xF8)) }
         if let state = loaded.secondaryPIC { try kvm.setPIC(.secondaryPIC, state.kernelState(levelMask: 0xDE)) }
         if let state = loaded.ioAPIC { try kvm.setIOAPIC(state.kernelState(address: MachineLayout.ioAPICAddress)) }

@@ -147,9 +147,7 @@ public final class Machine: Sendable {
     /// Brings a paused machine back to its first instruction; with a boot source, the kernel is loaded anew.
     public func reset() throws {
         for device in allDevices { device.reset() }
-        for (cpu, state) in zip(threads.cpus, freshCPUs) {
-            try state.load(into: cpu, layout: xsaveLayout, virtualClock: clock.now)
-        }
+        try VirtualCPUState.load(freshCPUs, into: threads.cpus, layout: xsaveLayout, virtualClock: clock.now)
         try kvm.resetInterruptControllers()
         if let boot = configuration.boot { try loadBootSource(boot) }
     }

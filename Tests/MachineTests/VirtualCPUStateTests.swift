@@ -12,13 +12,14 @@ private struct BareMachine {
     let cpu: KVMVirtualCPU
     let layout: XSaveLayout
 
-    init() throws {
+    /// - Parameter index: of the virtual CPU, and so its APIC's id.
+    init(index: Int = 0) throws {
         let system = try KVMSystem()
         machine = try system.makeVirtualMachine()
         try machine.setTSSAddress(0xFFFB_D000)
         try machine.makeInterruptController()
         try machine.makeTimer()
-        cpu = try machine.makeVirtualCPU(index: 0)
+        cpu = try machine.makeVirtualCPU(index: index)
         let cpuid = try system.supportedCPUID()
         try cpu.setCPUID(cpuid)
         layout = XSaveLayout(cpuid: cpuid)
@@ -82,7 +83,8 @@ struct VirtualCPUStateTests {
         try loaded.cpu.load(saved.cpu.encoded(), version: CPUState.currentVersion)
         try loaded.apic.load(saved.apic.encoded(), version: MigrationStream::LocalAPICState.currentVersion)
         let destination = try BareMachine()
-        try loaded.load(into: destination.cpu, layout: destination.layout, virtualClock: 5_000_000_000)
+        try VirtualCPUState.load(
+            [loaded], into: [destination.cpu], layout: destination.layout, virtualClock: 5_000_000_000)
         var again = try VirtualCPUState(
             saving: destination.cpu, layout: destination.layout, virtualClock: 5_000_000_000)
 
@@ -96,13 +98,40 @@ struct VirtualCPUStateTests {
         #expect(again.apic.taskPriority == 0x20)
     }
 
+    // A guest of two processors in x2APIC mode lost every interrupt from one to the other when it was moved.
+    @Test(arguments: [0xFEE0_0800, 0xFEE0_0C00] as [UInt64])
+    func `keeps the APIC's id, in xAPIC and in x2APIC mode`(base: UInt64) throws {
+        let source = try BareMachine(index: 3)
+        var special = try source.cpu.getSpecialRegisters()
+        special.apic_base = base
+        try source.cpu.setSpecialRegisters(special)
+        let saved = try VirtualCPUState(saving: source.cpu, layout: source.layout, virtualClock: 0)
+        #expect(saved.apic.id == 3)
+        let destination = try BareMachine(index: 3)
+        try VirtualCPUState.load([saved], into: [destination.cpu], layout: destination.layout, virtualClock: 0)
+        #expect(try destination.cpu.getLocalAPIC()[0x20] == 3 << 24)
+    }
+
     @Test func `names the MSR that this host refuses`() throws {
         let machine = try BareMachine()
         var state = try VirtualCPUState(saving: machine.cpu, layout: machine.layout, virtualClock: 0)
         state.cpu.kernelGSBase = 0x8000_0000_0000_0000  // not canonical: no kernel takes it
         #expect(throws: MachineStateError.refusedMSR(cpu: 0, index: 0xC000_0102, value: 0x8000_0000_0000_0000)) {
-            try state.load(into: machine.cpu, layout: machine.layout, virtualClock: 0)
+            try VirtualCPUState.load([state], into: [machine.cpu], layout: machine.layout, virtualClock: 0)
         }
+    }
+}
+
+@Suite("Time stamp counters") struct TimeStampCounterTests {
+    @Test func `that ran together get one value, the latest that was read`() {
+        let counters = TimeStampCounters(
+            saved: [5_000_000_000, 5_000_100_000, 5_000_050_000], frequency: 1_000_000_000)
+        #expect(counters.values == [5_000_100_000, 5_000_100_000, 5_000_100_000])
+    }
+
+    @Test func `that the guest set apart stay apart`() {
+        let counters = TimeStampCounters(saved: [5_000_000_000, 7_000_000_000], frequency: 1_000_000_000)
+        #expect(counters.values == [5_000_000_000, 7_000_000_000])
     }
 }
 

@@ -17,8 +17,8 @@ extension MigrationStream::LocalAPICState {
     init(_ kernel: KVM::LocalAPICState, base: UInt64, multiprocessorState: UInt32, virtualClock: Int64) {
         self.init()
         self.base = UInt32(truncatingIfNeeded: base)
-        let isX2APIC = base & (1 << 10) != 0
-        id = UInt8(truncatingIfNeeded: isX2APIC ? kernel[0x20] : kernel[0x20] >> 24)
+        // In both modes: the kernel's own x2APIC format is an option that this machine does not take.
+        id = UInt8(truncatingIfNeeded: kernel[0x20] >> 24)
         arbitrationID = UInt8(truncatingIfNeeded: kernel[0x90])
         taskPriority = UInt8(truncatingIfNeeded: kernel[0x80])
         logicalDestination = UInt8(truncatingIfNeeded: kernel[0xD0] >> 24)
@@ -49,8 +49,7 @@ extension MigrationStream::LocalAPICState {
     /// The kernel's registers; the timer has counted since `initialCountLoadTime`.
     func kernelState(virtualClock: Int64) -> KVM::LocalAPICState {
         var kernel = KVM::LocalAPICState()
-        let isX2APIC = base & (1 << 10) != 0
-        kernel[0x20] = isX2APIC ? UInt32(id) : UInt32(id) << 24
+        kernel[0x20] = UInt32(id) << 24
         kernel[0x30] = 0x50014
         kernel[0x80] = UInt32(taskPriority)
         kernel[0x90] = UInt32(arbitrationID)

@@ -58,16 +58,36 @@ extension VirtualCPUState {
         common.halted = cpu.multiprocessorState == 3 ? 1 : 0
     }
 
-    /// Sets all state of a virtual CPU that has its CPUID and does not run.
+    /// Sets all state of virtual CPUs that have their CPUID and do not run.
+    ///
+    /// All in one call: their time stamp counters belong together.
     ///
     /// - Throws: `MachineStateError` for what this host does not have, `SystemError` for what the kernel refuses.
-    func load(into virtualCPU: KVMVirtualCPU, layout: XSaveLayout, virtualClock: Int64) throws {
-        let index = virtualCPU.index
-        if cpu.extra.nested != nil { throw MachineStateError.nestedGuest(cpu: index) }
+    static func load(
+        _ states: [VirtualCPUState], into virtualCPUs: [KVMVirtualCPU], layout: XSaveLayout, virtualClock: Int64
+    ) throws {
+        precondition(states.count == virtualCPUs.count, "\(states.count) states of \(virtualCPUs.count) virtual CPUs")
+        for (state, virtualCPU) in zip(states, virtualCPUs) { try state.setTSCFrequency(of: virtualCPU) }
+        let frequency = try virtualCPUs.first?.getTSCFrequency() ?? 0
+        let counters = TimeStampCounters(
+            saved: states.map(\.cpu.timeStampCounter), frequency: UInt64(frequency) * 1000)
+        try counters.set(of: virtualCPUs)
+        for (state, virtualCPU) in zip(states, virtualCPUs) {
+            try state.load(into: virtualCPU, layout: layout, virtualClock: virtualClock)
+        }
+    }
+
+    private func setTSCFrequency(of virtualCPU: KVMVirtualCPU) throws {
         let frequency = try virtualCPU.getTSCFrequency()
         if cpu.extra.tscKilohertz > 0 && cpu.extra.tscKilohertz != Int64(frequency) {
             try virtualCPU.setTSCFrequency(Int(cpu.extra.tscKilohertz))
         }
+    }
+
+    /// All but the time stamp counter, which is set already.
+    private func load(into virtualCPU: KVMVirtualCPU, layout: XSaveLayout, virtualClock: Int64) throws {
+        let index = virtualCPU.index
+        if cpu.extra.nested != nil { throw MachineStateError.nestedGuest(cpu: index) }
         try virtualCPU.setSpecialRegisters(
             cpu.kvmSpecialRegisters(apicBase: UInt64(apic.base), taskPriority: UInt64(apic.taskPriority >> 4)))
         var area = try virtualCPU.getXSave()
@@ -89,7 +109,7 @@ extension VirtualCPUState {
     }
 
     private func setMSRs(of virtualCPU: KVMVirtualCPU) throws {
-        let registers = cpu.msrs
+        let registers = cpu.msrs.filter { $0.register.index != CPUState.timeStampCounterMSR }
         let refused = Set(try virtualCPU.setMSRs(registers.map(\.register)))
         for (register, isDefault) in registers where refused.contains(register) && !isDefault {
             throw MachineStateError.refusedMSR(cpu: virtualCPU.index, index: register.index, value: register.value)

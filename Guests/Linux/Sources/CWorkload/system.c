@@ -2,11 +2,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/input.h>
 #include <netinet/tcp.h>
 #include <sched.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "CWorkload.h"
@@ -14,11 +18,43 @@
 int workload_place_thread(int cpu, int priority) {
   cpu_set_t set;
   CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
-  if (sched_setaffinity(0, sizeof set, &set) < 0) return -errno;
+  if (cpu >= 0) CPU_SET(cpu, &set);
+  if (cpu >= 0 && sched_setaffinity(0, sizeof set, &set) < 0) return -errno;
   struct sched_param parameters = {.sched_priority = priority};
   if (priority > 0 && sched_setscheduler(0, SCHED_FIFO, &parameters) < 0) return -errno;
   return 0;
+}
+
+int workload_make_timer(int64_t nanoseconds) {
+  struct timespec period = {nanoseconds / 1000000000, nanoseconds % 1000000000};
+  struct itimerspec time = {.it_interval = period, .it_value = period};
+  int descriptor = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+  if (descriptor < 0 || timerfd_settime(descriptor, 0, &time, NULL) < 0) return -errno;
+  return descriptor;
+}
+
+int64_t workload_wait_for_timer(int descriptor) {
+  uint64_t count;
+  return read(descriptor, &count, sizeof count) < 0 ? -errno : (int64_t)count;
+}
+
+int workload_open_power_button(void) {
+  for (int number = 0; number < 16; number++) {
+    char path[32], name[64] = "";
+    snprintf(path, sizeof path, "/dev/input/event%d", number);
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) continue;
+    if (ioctl(descriptor, EVIOCGNAME(sizeof name - 1), name) >= 0 && !strcmp(name, "Power Button")) return descriptor;
+    close(descriptor);
+  }
+  return -ENODEV;
+}
+
+int workload_wait_for_power_button(int descriptor) {
+  struct input_event event;
+  while (read(descriptor, &event, sizeof event) == sizeof event)
+    if (event.type == EV_KEY && event.code == KEY_POWER && event.value == 1) return 0;
+  return -errno;
 }
 
 int workload_open_disk(const char *path) {

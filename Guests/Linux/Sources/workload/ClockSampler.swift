@@ -9,6 +9,7 @@ func sampleClock(every microseconds: Int, _ counters: Counters) {
     while true {
         if microseconds > 0 { sleep(nanoseconds: Int64(microseconds) * 1000) }
         let time = counters.time()
+        counters.checkWallTime()
         let gap = time - last
         counters.gap.max(gap, ordering: .relaxed)
         counters.longestGap.max(gap, ordering: .relaxed)
@@ -24,6 +25,37 @@ func tick(every milliseconds: Int, on port: String) {
     while writeAll("tick \(number) \(now() / 1000)\n", to: descriptor) {
         number += 1
         sleep(nanoseconds: Int64(milliseconds) * 1_000_000)
+    }
+}
+
+/// A periodic timer of a processor of its own: each period must be told, and soon after it is over.
+func watchTimer(every milliseconds: Int, processor: Int, _ counters: Counters) {
+    let period = Int64(milliseconds) * 1_000_000
+    let descriptor = workload_make_timer(period)
+    guard descriptor >= 0 else { return say("workload: BAD timer: none can be made, error \(-descriptor)") }
+    // The timer's first period began before this.
+    let start = now()
+    var count: Int64 = 0
+    while true {
+        let fired = workload_wait_for_timer(descriptor)
+        guard fired > 0 else { return say("workload: BAD timer: it cannot be read, error \(-fired)") }
+        count += fired
+        counters.timersFired.add(Int(fired), ordering: .relaxed)
+        // Of the periods that are over the first was due longest ago.
+        let delay = now() - start - (count - fired + 1) * period
+        counters.timerDelay.max(delay, ordering: .relaxed)
+        counters.longestTimerDelay.max(delay, ordering: .relaxed)
+        if delay < -period { say("workload: BAD timer: processor \(processor), \(-delay) ns too early") }
+    }
+}
+
+/// Ends the guest when somebody presses its power button.
+func watchPowerButton(_ end: @escaping @Sendable () -> Void) {
+    let descriptor = workload_open_power_button()
+    guard descriptor >= 0 else { return say("workload: no power button") }
+    if workload_wait_for_power_button(descriptor) == 0 {
+        say("workload: power button")
+        end()
     }
 }
 

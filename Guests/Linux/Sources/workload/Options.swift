@@ -24,6 +24,8 @@ struct Options {
     /// Milliseconds between two ticks with the guest's clock on `tickPort`; none when 0.
     var tick = 0
     var tickPort = "/dev/hvc0"
+    /// Milliseconds of the period of each processor's timer; none when 0.
+    var timer = 20
     var holdsRegisters = true
     /// Whether to answer on the network.
     var serves = getpid() == 1
@@ -52,6 +54,7 @@ struct Options {
         case "clock": return Self.assign(Int(value), to: &clock)
         case "tick": return Self.assign(Int(value), to: &tick)
         case "tick_port": return Self.assign(value, to: &tickPort)
+        case "timer": return Self.assign(Int(value), to: &timer)
         case "registers": return Self.assign(value == "on", to: &holdsRegisters)
         case "network": return Self.assign(value == "on", to: &serves)
         case "disk": return Self.assign(value, to: &disk)

@@ -2,11 +2,11 @@ import CWorkload
 import Glibc
 import Synchronization
 
-/// Nanoseconds of CLOCK_MONOTONIC.
+/// Nanoseconds of a clock.
 @inline(__always)
-func now() -> Int64 {
+func now(_ clock: clockid_t = CLOCK_MONOTONIC) -> Int64 {
     var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
+    clock_gettime(clock, &time)
     return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
 }
 
@@ -57,8 +57,8 @@ private func threadMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
 /// Starts a thread that is never waited for; on one processor if `cpu` is given, real-time above priority 0.
 func startThread(cpu: Int? = nil, priority: Int32 = 0, _ body: @escaping @Sendable () -> Void) {
     let box = ThreadBody {
-        if let cpu, workload_place_thread(Int32(cpu), priority) < 0 {
-            say("workload: cannot place a thread on processor \(cpu)")
+        if cpu != nil || priority > 0, workload_place_thread(Int32(cpu ?? -1), priority) < 0 {
+            say("workload: cannot place a thread" + (cpu.map { " on processor \($0)" } ?? ""))
         }
         body()
     }
@@ -81,6 +81,11 @@ final class Counters: Sendable {
     let longestGap = Atomic<Int64>(0)
     let backwards = Atomic<Int>(0)
     let latest = Atomic<Int64>(0)
+    let latestWallTime = Atomic<Int64>(0)
+    let timersFired = Atomic<Int>(0)
+    /// Nanoseconds: how late a timer was at most since the last report, and ever.
+    let timerDelay = Atomic<Int64>(0)
+    let longestTimerDelay = Atomic<Int64>(0)
     let registersHeld = Atomic<Int>(0)
     let registersBad = Atomic<Int>(0)
     let diskWritten = Atomic<Int>(0)
@@ -96,12 +101,22 @@ final class Counters: Sendable {
         // Pairs with the release below: a time seen there was read before this one.
         let before = latest.load(ordering: .acquiring)
         let time = now()
-        if time < before {
-            let count = backwards.add(1, ordering: .relaxed).newValue
-            if count <= 5 { say("workload: BAD clock: \(time) ns after \(before) ns") }
-        }
+        if time < before { goBack("monotonic", before, time) }
         latest.max(time, ordering: .acquiringAndReleasing)
         return time
+    }
+
+    /// The same of the time of day, which nobody sets in this guest.
+    func checkWallTime() {
+        let before = latestWallTime.load(ordering: .acquiring)
+        let time = now(CLOCK_REALTIME)
+        if time < before { goBack("real-time", before, time) }
+        latestWallTime.max(time, ordering: .acquiringAndReleasing)
+    }
+
+    private func goBack(_ clock: String, _ before: Int64, _ time: Int64) {
+        let count = backwards.add(1, ordering: .relaxed).newValue
+        if count <= 5 { say("workload: BAD \(clock) clock: \(time) ns after \(before) ns") }
     }
 }
 

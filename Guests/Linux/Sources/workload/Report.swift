@@ -7,11 +7,14 @@ struct Report: Sendable {
     let progress: [Progress]
     let hasDisk: Bool
     let hasNetwork: Bool
+    let firstClockSource: String
 
     func run() {
         while !progress.allSatisfy({ $0.isFilled.load(ordering: .acquiring) }) { sleep(nanoseconds: 20_000_000) }
         counters.gap.store(0, ordering: .relaxed)
         counters.longestGap.store(0, ordering: .relaxed)
+        counters.timerDelay.store(0, ordering: .relaxed)
+        counters.longestTimerDelay.store(0, ordering: .relaxed)
         var last = now()
         var lastDirtied = counters.dirtied.load(ordering: .relaxed)
         var lastRounds = progress.map { _ in -1 }
@@ -22,18 +25,29 @@ struct Report: Sendable {
             let stalled = zip(rounds, lastRounds).count { $0 == $1 }
             let rate = Double(dirtied - lastDirtied) * 4096 / 1e6 / max(0.1, Double(time - last) / 1e9)
             let gap = counters.gap.exchange(0, ordering: .relaxed)
+            let delay = counters.timerDelay.exchange(0, ordering: .relaxed)
             say(
                 "workload: t=\(tenths(time, per: 1_000_000_000)) \(totals()) gap_ms=\(tenths(gap, per: 1_000_000)) "
+                    + "late_ms=\(tenths(delay, per: 1_000_000)) "
                     + "rate=\(tenths(Int64(rate * 1000), per: 1000)) stalled=\(stalled)")
+            checkClockSource()
             (last, lastDirtied, lastRounds) = (time, dirtied, rounds)
             sleep(nanoseconds: 1_000_000_000)
         }
     }
 
+    /// The kernel gives up a clock source of which it has seen that it does not keep time.
+    private func checkClockSource() {
+        let source = clockSource()
+        if source != firstClockSource { say("workload: BAD clock source: \(firstClockSource) became \(source)") }
+    }
+
     func totals() -> String {
         var text = "dirtied=\(value(counters.dirtied)) checked=\(value(counters.checked)) bad=\(value(counters.bad))"
         text += " max_gap_ms=\(tenths(counters.longestGap.load(ordering: .relaxed), per: 1_000_000))"
-        text += " back=\(value(counters.backwards)) held=\(value(counters.registersHeld))"
+        text += " back=\(value(counters.backwards)) timers=\(value(counters.timersFired))"
+        text += " max_late_ms=\(tenths(counters.longestTimerDelay.load(ordering: .relaxed), per: 1_000_000))"
+        text += " held=\(value(counters.registersHeld))"
         text += " registers_bad=\(value(counters.registersBad))"
         if hasDisk {
             text += " disk_written=\(value(counters.diskWritten)) disk_checked=\(value(counters.diskChecked))"
@@ -49,6 +63,12 @@ struct Report: Sendable {
     private func value(_ counter: borrowing Atomic<Int>) -> Int {
         counter.load(ordering: .relaxed)
     }
+}
+
+/// What the kernel tells the time by.
+func clockSource() -> String {
+    let path = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+    return contents(of: path)?.split(separator: "\n").first.map(String.init) ?? "unknown"
 }
 
 /// A number with one decimal place.

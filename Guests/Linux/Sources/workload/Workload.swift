@@ -7,10 +7,11 @@ import Synchronization
 /// It dirties memory and checks what every page must hold, watches the clock, holds values in registers, writes and
 /// checks a disk, answers on the network, and reports one line a second:
 ///
-///     workload: t=12.0 dirtied=61440 checked=92160 bad=0 gap_ms=1.9 max_gap_ms=35.0 back=0 rate=20.1 stalled=0 …
+///     workload: t=12.0 dirtied=61440 checked=92160 bad=0 max_gap_ms=35.0 back=0 … gap_ms=1.9 rate=20.1 stalled=0
 ///
 /// t: seconds by the guest's clock; dirtied, checked: pages so far; bad: pages that were wrong; gap_ms: the longest
-/// time between two looks at the clock since the last line; back: times the clock went backwards; rate: MB/s dirtied;
+/// time between two looks at the clock since the last line; back: times a clock went backwards; timers: periods told
+/// by the timers of all processors; late_ms: the longest that one was late since the last line; rate: MB/s dirtied;
 /// stalled: dirtying threads that did nothing since the last line. Anything wrong is also a line with BAD.
 @main
 struct Workload {
@@ -33,11 +34,13 @@ struct Workload {
         let registers = !hasRegisters ? "none" : workload_has_avx() != 0 ? "avx" : "sse"
         let disk = DiskCheck(path: options.disk, area: options.diskArea, counters: counters)
         let hasNetwork = options.serves && access("/sys/class/net/eth0", F_OK) == 0
+        let firstClockSource = clockSource()
         let rate = options.rate == .infinity ? "max" : "\(options.rate)"
         say(
             "workload: start memory=\(options.memory) hot=\(controls.hotPages.load(ordering: .relaxed) / 256) "
                 + "rate=\(rate) pattern=\(options.pattern.rawValue) processors=\(processorCount) threads=\(shareCount) "
-                + "registers=\(registers) disk=\(disk == nil ? 0 : 1) network=\(hasNetwork ? 1 : 0)")
+                + "registers=\(registers) clock=\(firstClockSource) disk=\(disk == nil ? 0 : 1) network=\(hasNetwork ? 1 : 0)"
+        )
 
         let progress = (0..<shareCount).map { share in
             startDirtier(
@@ -47,7 +50,15 @@ struct Workload {
         let counters = counters
         let (clock, tickPeriod, tickPort) = (options.clock, options.tick, options.tickPort)
         startThread(cpu: processorCount - 1, priority: clock > 0 ? 10 : 0) { sampleClock(every: clock, counters) }
-        if tickPeriod > 0 { startThread { tick(every: tickPeriod, on: tickPort) } }
+        if tickPeriod > 0 { startThread(priority: 10) { tick(every: tickPeriod, on: tickPort) } }
+        if options.timer > 0 {
+            let period = options.timer
+            for processor in 0..<processorCount {
+                startThread(cpu: processor, priority: 10) {
+                    watchTimer(every: period, processor: processor, counters)
+                }
+            }
+        }
         if hasRegisters {
             for processor in 0..<processorCount {
                 startThread(cpu: processor) { holdRegisters(processor: processor, counters) }
@@ -58,11 +69,14 @@ struct Workload {
             startThread { disk.check(rate: rate, controls: controls) }
         }
         if hasNetwork { serveNetwork(counters) }
-        let report = Report(counters: counters, progress: progress, hasDisk: disk != nil, hasNetwork: hasNetwork)
+        let report = Report(
+            counters: counters, progress: progress, hasDisk: disk != nil, hasNetwork: hasNetwork,
+            firstClockSource: firstClockSource)
         let console = Console(controls: controls, options: options) { restarts in
             end(restarts: restarts, progress: progress, disk: disk, report: report)
         }
         startThread { console.read() }
+        if getpid() == 1 { startThread { watchPowerButton { console.end(false) } } }
         report.run()
     }
 

@@ -13,8 +13,20 @@ int workload_has_avx(void);
  * again, reads them back. Returns a bit per vector register that changed, bit 16 for MXCSR, bit 17 for the x87 stack. */
 uint32_t workload_hold_registers(const uint64_t *words, int with_avx, uint64_t spins, int64_t sleep_nanoseconds);
 
-/* Pins the calling thread; with a priority above 0, makes it real-time. Returns 0 or -errno. */
+/* Pins the calling thread unless cpu is -1; with a priority above 0, makes it real-time. Returns 0 or -errno. */
 int workload_place_thread(int cpu, int priority);
+
+/* A timer of CLOCK_MONOTONIC with this period. Returns its descriptor or -errno. */
+int workload_make_timer(int64_t nanoseconds);
+
+/* Waits until at least one period more is over; returns how many, or -errno. */
+int64_t workload_wait_for_timer(int descriptor);
+
+/* The input device of the power button. Returns its descriptor, or -errno when there is none. */
+int workload_open_power_button(void);
+
+/* Returns 0 when the button is pressed, or -errno. */
+int workload_wait_for_power_button(int descriptor);
 
 /* Opens a disk for direct I/O, reading and writing. Returns the descriptor or -errno. */
 int workload_open_disk(const char *path);

@@ -1,0 +1,41 @@
+"""How the stream gets from one monitor to the other: what each is told, and who stands in between."""
+
+import places
+
+PIPE = str(places.SCRIPTS / "trial.d" / "pipe.py")
+TRANSPORTS = ("tcp", "unix", "fd", "exec", "file")
+
+
+def prepare(transport, source, destination, port):
+    """Readies a live migration; returns the address for the source and the one for the destination."""
+    address = destination.place.address
+    if transport == "tcp":
+        return f"tcp:{address}:{port}", f"tcp:{address}:{port}"
+    if transport == "unix":
+        arrival = f"{destination.place.folder}/{port}.stream"
+        if source.place is destination.place:
+            return f"unix:{arrival}", f"unix:{arrival}"
+        # As with ssh -L: a UNIX socket on each host, joined by TCP.
+        departure = f"{source.place.folder}/{port}.stream"
+        destination.qmp.relay(do="listen", port=port)
+        destination.qmp.relay(do="bridge", path=arrival)
+        source.qmp.relay(do="bridge-to", path=departure, host=address, port=port)
+        return f"unix:{departure}", f"unix:{arrival}"
+    if transport == "fd":
+        # A manager on each host opens the connection and hands it over.
+        destination.qmp.relay(do="listen", port=port)
+        source.qmp.relay(do="connect", name="stream", host=address, port=port)
+        destination.qmp.relay(do="accept", name="stream")
+        return "fd:stream", "fd:stream"
+    if transport == "exec":
+        python = f"{source.place.python} -I -S {PIPE}"
+        return f"exec:{python} connect {address} {port}", f"exec:{python} listen {port}"
+    raise ValueError(f"a live migration through {transport}")
+
+
+def stored(transport, source, number):
+    """The addresses to write a guest to and to read it from, and the file, which both places reach."""
+    path = f"{source.place.shared}/{source.place.name}-{number}.stream"
+    if transport == "exec":
+        return f"exec:cat >{path}", f"exec:cat {path}", path
+    return f"file:{path}", f"file:{path}", path
