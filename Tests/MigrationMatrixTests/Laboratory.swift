@@ -113,10 +113,16 @@ final class Laboratory {
         }
     }
 
-    /// The destination has given up with status 1 and one sentence.
+    /// The destination has given up with status 1 and one sentence; or it waits on, if nobody came to it yet.
     func expectEnd(
-        of destination: ApusMonitor, _ label: String, sourceLocation: SourceLocation = #_sourceLocation
+        of destination: ApusMonitor, _ label: String, orWaits: Bool = false,
+        sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
+        if orWaits, try destination.process.waitForExit(for: 1) == nil {
+            #expect(try destination.runState() == "inmigrate", "\(label)", sourceLocation: sourceLocation)
+            try destination.quit()
+            return
+        }
         let status = try destination.process.waitForExit(within: .seconds(60))
         let complaints = destination.complaints
         print("\(label): the destination: \(complaints)", terminator: "")

@@ -14,8 +14,8 @@ struct RefusalTests {
         try Workbench.use { bench in
             let lab = try Laboratory(bench)
             let others: [(MonitorShape, String)] = [
-                (MonitorShape(mebibytes: 32), "RAM block pc.ram is 32 MiB here and 64 MiB in the stream."),
-                (MonitorShape(mebibytes: 128), "RAM block pc.ram is 128 MiB here and 64 MiB in the stream."),
+                (MonitorShape(mebibytes: 32), "RAM block microvm.ram is 32 MiB here and 64 MiB in the stream."),
+                (MonitorShape(mebibytes: 128), "RAM block microvm.ram is 128 MiB here and 64 MiB in the stream."),
                 (MonitorShape(cpuCount: 2), "The machine has 2 virtual CPUs here and 1 in the stream."),
             ]
             for (shape, sentence) in others {
@@ -61,7 +61,7 @@ struct RefusalTests {
     static let addresses = [
         ("tcp:127.0.0.1:1", "tcp:127.0.0.1:1: Connection refused"),
         ("unix:/nowhere/socket", "unix:/nowhere/socket: No such file or directory"),
-        ("tcp:nobody.invalid:4444", "nobody.invalid"),
+        ("tcp:nobody.invalid:4444", "tcp:nobody.invalid:4444: "),
         ("tcp:host", "'tcp:host' lacks a port"),
         ("tcp:[::1:4444", "lacks a ] after its address"),
         ("carrier:pigeon", "expects a valid migration protocol"),

@@ -25,7 +25,7 @@ struct MigrateCommandTests {
                 "unix:WIRE", "--postcopy-after-pass", "1", "--preempt", "--bandwidth", "40", "--postcopy-bandwidth",
                 "4",
             ],
-            positive: ["page-requests", "stop-to-resume-ms"]),
+            positive: ["stop-to-resume-ms"]),
         Way(
             options: [
                 "unix:WIRE", "--hybrid", "--bandwidth", "16", "--postcopy-bandwidth", "8", "--downtime-limit", "1",

@@ -25,6 +25,7 @@ extension OutgoingSession {
         try progress.measure(\.send) {
             try main.writeDeviceState(state)
             try control.check()
+            try migration.handOver.commit()
             hasSentAll = true
             do {
                 try main.writeEnd(description: state.description)
@@ -98,7 +99,9 @@ extension OutgoingSession {
     func rollBack(_ guest: consuming GuestRight, error: any Error, wasRunning: Bool) -> OutgoingOutcome {
         progress.enter(.rollback)
         // A cancel cuts channels, which their threads see as errors of their own.
-        let error = control.isCancelled && !hasSentAll ? MigrationError.cancelled : control.cause(or: error)
+        let error =
+            control.isCancelled && !hasSentAll
+            ? MigrationError.cancelled : destinationsReason(or: control.cause(or: error))
         endThreads()
         tracker.stop()
         machine.setThrottle(.none)
@@ -124,6 +127,21 @@ extension OutgoingSession {
             return .failed(transition.error ?? error, transition.right)
         }
     }
+
+    /// What the destination said before it cut the connection, which tells more than that it did.
+    private func destinationsReason(or error: any Error) -> any Error {
+        guard case MigrationError.channel = error, let returnPath else { return error }
+        let deadline = runtime.now() + Self.lastWordsLimit
+        while returnPath.end == nil && returnPath.shutCode == nil && runtime.now() < deadline {
+            control.changed.close()
+            if returnPath.end == nil && returnPath.shutCode == nil { control.changed.wait(until: deadline) }
+        }
+        if let code = returnPath.shutCode, code != 0 { return MigrationError.refusedByDestination(code: code) }
+        if let end = returnPath.end, case MigrationError.stream = end { return end }
+        return error
+    }
+
+    private static let lastWordsLimit: Duration = .milliseconds(200)
 
     private func unknown(_ error: any Error, lockError: MigrationError?) -> any Error {
         if let lockError { return MigrationError.handOverUnknown(reason: "\(error) \(lockError)") }

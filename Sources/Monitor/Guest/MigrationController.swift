@@ -87,8 +87,17 @@ public actor MigrationController: MigrationControl {
     public func cancel() async throws {
         guard case .outgoing(let migration) = run, let status, status.isRunning else { return }
         enter(.cancelling)
-        migration.cancel()
+        if migration.cancel() { return }
+        // Everything was sent: the destination's answer decides. One that never comes is waited for no longer than this.
+        Task {
+            try? await Task.sleep(for: Self.answerLimit)
+            if case .outgoing(let present) = self.run, present === migration, self.status?.isRunning == true {
+                migration.abandonAnswer()
+            }
+        }
     }
+
+    private static let answerLimit: Duration = .seconds(10)
 
     public func proceed() async throws {
         if case .outgoing(let migration) = run { migration.continueSwitchover() }
