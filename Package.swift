@@ -62,6 +62,11 @@ let package = Package(
             name: "Migration", dependencies: ["MigrationStream", "PageCompression", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
 
+        // Disk images and who may use them.
+        .target(
+            name: "Storage", dependencies: ["Devices", "Migration", "GuestMemory", "LinuxSystem"],
+            swiftSettings: settings),
+
         // KVM, memory and devices put together; the only place that sees all three.
         .target(
             name: "Machine",
@@ -97,7 +102,7 @@ let package = Package(
             name: "apus",
             dependencies: [
                 "Monitor", "Machine", "BuiltInGuest", "Devices", "MigrationClient", "MigrationRecords", "QMPClient",
-                "QMP", "Transports", "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser,
+                "QMP", "Storage", "Transports", "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser,
             ],
             swiftSettings: settings),
 
@@ -161,6 +166,9 @@ let package = Package(
             name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
             name: "DevicesTests", dependencies: ["Devices", "MigrationStream", "GuestMemory", "LinuxSystem"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "StorageTests", dependencies: ["Storage", "Devices", "GuestMemory", "LinuxSystem"],
             swiftSettings: settings),
         .testTarget(
             name: "MachineTests",

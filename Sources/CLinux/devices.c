@@ -38,6 +38,28 @@ int64_t clinux_block_device_size(int fd) {
   return ioctl(fd, BLKGETSIZE64, &size) < 0 ? -errno : (int64_t)size;
 }
 
+static int lock_range(int fd, short type, int64_t offset, int64_t length) {
+  struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = offset, .l_len = length};
+  RETRY(int, fcntl(fd, F_OFD_SETLK, &lock));
+}
+
+int clinux_lock_shared(int fd, int64_t offset, int64_t length) { return lock_range(fd, F_RDLCK, offset, length); }
+
+int clinux_unlock(int fd, int64_t offset, int64_t length) { return lock_range(fd, F_UNLCK, offset, length); }
+
+int clinux_is_locked(int fd, int64_t offset, int64_t length) {
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = offset, .l_len = length};
+  if (fcntl(fd, F_OFD_GETLK, &lock) < 0) return -errno;
+  return lock.l_type != F_UNLCK;
+}
+
+int clinux_drop_cache(int fd) { return -posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); }
+
+int64_t clinux_allocated_bytes(int fd) {
+  struct stat status;
+  return fstat(fd, &status) < 0 ? -errno : (int64_t)status.st_blocks * 512;
+}
+
 int clinux_discard(int fd, int64_t offset, int64_t length) {
   if (is_block_device(fd)) {
     uint64_t range[2] = {offset, length};

@@ -13,7 +13,10 @@ int clinux_name_thread(const char *name) {
   return -pthread_setname_np(pthread_self(), shortened);
 }
 
-void clinux_ignore_sigpipe(void) { signal(SIGPIPE, SIG_IGN); }
+void clinux_ignore_write_signals(void) {
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
+}
 
 static int termination_fd = -1;
 

@@ -33,4 +33,28 @@ extension OwnedDescriptor {
     public func writeZeroes(at offset: Int64, byteCount: Int64, mayUnmap: Bool) throws(SystemError) {
         _ = try check(clinux_write_zeroes(number, offset, byteCount, mayUnmap ? 1 : 0), "fallocate")
     }
+
+    /// Holds a shared lock on bytes of the file, for this open file: other opens of it, here or elsewhere, see it.
+    public func lockShared(_ bytes: Range<Int64>) throws(SystemError) {
+        _ = try check(clinux_lock_shared(number, bytes.lowerBound, bytes.upperBound - bytes.lowerBound), "lock")
+    }
+
+    public func unlock(_ bytes: Range<Int64>) throws(SystemError) {
+        _ = try check(clinux_unlock(number, bytes.lowerBound, bytes.upperBound - bytes.lowerBound), "unlock")
+    }
+
+    /// Whether another open of the file has a lock on any of the bytes.
+    public func isLockedElsewhere(_ bytes: Range<Int64>) throws(SystemError) -> Bool {
+        try check(clinux_is_locked(number, bytes.lowerBound, bytes.upperBound - bytes.lowerBound), "look for locks")
+            == 1
+    }
+
+    /// Forgets what the host has read of the file, so that it is read anew.
+    public func dropCache() { _ = clinux_drop_cache(number) }
+
+    /// The space the file takes on its disk, in bytes; nil when the kernel does not tell.
+    public var allocatedByteCount: Int64? {
+        let count = clinux_allocated_bytes(number)
+        return count >= 0 ? count : nil
+    }
 }

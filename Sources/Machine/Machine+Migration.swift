@@ -23,7 +23,14 @@ extension Machine: MigratableMachine {
         return memory + (hasFirmware ? [MemoryRegion(block: firmware, beginsAsZero: true, isOptional: true)] : [])
     }
 
-    public var disks: [any MigratableDisk] { [] }
+    /// Disks that the guest may write to: read-only ones are anybody's at any time, and their locks say nothing of who
+    /// owns the guest.
+    public var disks: [any MigratableDisk] {
+        configuration.devices.compactMap { device in
+            guard let backend = (device as? BlockDevice)?.backend, !backend.isReadOnly else { return nil }
+            return backend as? any MigratableDisk
+        }
+    }
 
     // MARK: Dirty pages
 
@@ -124,6 +131,7 @@ extension Machine: MigratableMachine {
 
     public func saveDeviceState(wasRunning: Bool) throws -> SavedDeviceState {
         let sections = try saveSections(runState: wasRunning ? "running" : "paused")
+        for section in sections { try failures.check(.save, of: section.name) }
         return SavedDeviceState(
             sections: sections.map {
                 DeviceSection(
@@ -138,6 +146,7 @@ extension Machine: MigratableMachine {
     }
 
     public func loadDeviceState(_ section: DeviceSection) throws {
+        try failures.check(.load, of: section.name)
         try loadSection(
             name: section.name, instance: Int(section.instance), version: Int(section.version),
             payload: section.state)

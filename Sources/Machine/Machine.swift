@@ -3,6 +3,7 @@ public import Devices
 public import GuestMemory
 internal import KVM
 internal import LinuxSystem
+internal import Migration
 internal import MigrationStream
 internal import Synchronization
 
@@ -44,6 +45,7 @@ public final class Machine: Sendable {
     /// Memory of QEMU's firmware that the guest cannot see; empty unless a guest is to arrive.
     let firmwareFiles: [RAMBlock]
     let arrival: Mutex<Arrival>
+    let failures: FailureCounter
     /// The virtual CPUs as they were made: what a reset brings back.
     private let freshCPUs: [VirtualCPUState]
     private struct Observer: Sendable { weak let object: (any MachineObserver)? }
@@ -82,6 +84,7 @@ public final class Machine: Sendable {
         firmware = try Self.makeBlock(
             MachineLayout.firmwareBlockName, .anonymousSmallPages, byteCount: MachineLayout.firmwareByteCount)
         firmwareFiles = try configuration.awaitsGuest ? Self.makeFirmwareFiles() : []
+        failures = FailureCounter(configuration.failure)
         arrival = Mutex(Arrival(isAwaited: configuration.awaitsGuest))
         let regions =
             layout.regions(of: ram) + [
@@ -141,13 +144,19 @@ public final class Machine: Sendable {
     /// Every device with registers, in the order in which they are reset, paused and resumed.
     var allDevices: [any Device] { [serial] + (clockDevice.map { [$0] } ?? []) + [events] + transports }
 
+    /// The first balloon among the devices, nil when there is none.
+    public var balloon: BalloonDevice? { configuration.devices.lazy.compactMap { $0 as? BalloonDevice }.first }
+
     /// The kernel's ids of the virtual CPUs' threads.
     public var virtualCPUThreadIDs: [Int32] { threads.threadIDs }
 
     // MARK: Running
 
     /// Lets the guest run.
+    ///
+    /// - Throws: Also if another holds the lock of one of its disks, which were given up at a hand-over.
     public func resume() throws {
+        for disk in disks { try disk.takeLock() }
         if let state = kvmClock.withLock({ $0 }) { try kvm.setClock(nanoseconds: state.clock) }
         // The guest's watchdogs are told that time has passed without them; a guest without kvmclock has no such ear.
         for cpu in threads.cpus { try? cpu.markPaused() }

@@ -21,6 +21,8 @@ public struct MachineConfiguration: Sendable {
     public var boot: BootSource?
     /// Whether a guest is to arrive from elsewhere before anything runs; `boot` is then what a reset starts.
     public var awaitsGuest = false
+    /// A device that is to fail.
+    public var failure: FailureInjection?
     /// The host's end of the serial port.
     public var serial: any ByteChannel
     /// Whether there is a real-time clock. QEMU's microvm has one with software emulation, and none with KVM.

@@ -17,6 +17,11 @@ public protocol MachineControl: Sendable {
     func virtualCPUs() async -> [VirtualCPUInformation]
     /// For `query-block`.
     func blockDevices() async -> [BlockDeviceInformation]
+
+    /// Asks the guest to make do with so many bytes of memory, by its balloon; false when there is no balloon.
+    func setBalloon(byteCount: Int) async -> Bool
+    /// How many bytes of memory the guest has left to itself; nil when there is no balloon.
+    func balloonByteCount() async -> Int?
 }
 
 /// One virtual CPU in the answer to `query-cpus-fast`.

@@ -56,6 +56,7 @@ extension CommandRegistry {
         self.init()
         registerLifecycle(services)
         registerQueries(services)
+        registerBalloon(services.machine)
         registerDescriptors(services.descriptors)
         registerMigration(services)
         registerMigrationSettings(services)

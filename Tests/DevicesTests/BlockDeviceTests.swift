@@ -71,9 +71,14 @@ struct DiskDriver {
     var driver: TestDriver
     let disk: MemoryDisk
 
-    init(_ disk: MemoryDisk = MemoryDisk(sectorCount: 100), features: UInt64 = 1 << 32 | 1 << 9) throws {
+    init(
+        _ disk: MemoryDisk = MemoryDisk(sectorCount: 100), features: UInt64 = 1 << 32 | 1 << 9,
+        onFailure: @escaping @Sendable (SystemError) -> Void = { _ in }
+    ) throws {
         self.disk = disk
-        driver = try TestDriver(guest: TestGuest(), device: BlockDevice(backend: disk, serialNumber: "apus-1"))
+        driver = try TestDriver(
+            guest: TestGuest(),
+            device: BlockDevice(backend: disk, serialNumber: "apus-1", onFailure: onFailure))
         try driver.start(features: features)
     }
 
@@ -152,13 +157,15 @@ struct DiskDriver {
     func `an error of the host's disk becomes an I/O error and the next request works`(
         operation: String, type: UInt32
     ) throws {
-        var disk = try DiskDriver()
+        let failures = Mutex<[SystemError]>([])
+        var disk = try DiskDriver { error in failures.withLock { $0.append(error) } }
         defer { disk.driver.transport.end() }
         let data = type == 1 ? [UInt8](repeating: 1, count: 512) : []
         disk.disk.fail([operation])
         #expect(try disk.request(type: type, sector: 0, data: data, readByteCount: type == 0 ? 512 : 0).status == 1)
         disk.disk.fail([])
         #expect(try disk.request(type: type, sector: 0, data: data, readByteCount: type == 0 ? 512 : 0).status == 0)
+        #expect(failures.withLock { $0.count } == 1, "the monitor is told once")
     }
 
     @Test func `a read-only disk refuses writes, discards and zeroing`() throws {
@@ -254,6 +261,21 @@ struct DiskDriver {
             [UInt8](repeating: 0, count: 512) + [UInt8](repeating: 7, count: 512)
             + [UInt8](repeating: 0, count: 512)
         #expect(Array(target.bytes) == expected)
+    }
+
+    @Test func `a file that has become shorter than its disk gives an I/O error`() throws {
+        let path = "/tmp/apus-rawdisk-test-\(monotonicNanoseconds)"
+        let file = try OwnedDescriptor(opening: path, for: .replacing)
+        defer { removeFile(path) }
+        try file.truncate(to: 100 * 512)
+        let disk = try RawDisk(path: path)
+        try file.truncate(to: 50 * 512)
+        let guest = try TestGuest()
+        let slice = try guest.memory.slice(at: GuestAddress(0x1000), byteCount: 1024)
+        try disk.read(into: [slice], at: 48 * 512)
+        let error = SystemError(call: "read disk", subject: path, number: SystemError.inputOutput)
+        #expect(throws: error) { try disk.read(into: [slice], at: 49 * 512) }
+        #expect(throws: error) { try disk.read(into: [slice], at: 60 * 512) }
     }
 
     @Test func `a disk image that is a directory is refused by name`() {

@@ -29,12 +29,21 @@ public final class MonitorLine: @unchecked Sendable {
 
     /// Runs a command; what it returned. `arguments` are JSON.
     @discardableResult public func execute(_ command: String, _ arguments: String = "{}") throws -> [String: Any] {
+        try answer(command, arguments) as? [String: Any] ?? [:]
+    }
+
+    /// Runs a command that returns a list of objects; nil if it returned something else.
+    public func execute(list command: String) throws -> [[String: Any]]? {
+        try answer(command, "{}") as? [[String: Any]]
+    }
+
+    private func answer(_ command: String, _ arguments: String) throws -> Any {
         let text = "{\"execute\":\"\(command)\",\"arguments\":\(arguments)}\n"
         try Array(text.utf8).withUnsafeBytes { try socket.send(all: $0) }
         while true {
             let line = try readLine()
             let object = try JSONSerialization.jsonObject(with: Data(line)) as? [String: Any] ?? [:]
-            if let value = object["return"] { return value as? [String: Any] ?? [:] }
+            if let value = object["return"] { return value }
             if object["error"] != nil {
                 throw Failure(description: "\(command): \(String(decoding: line, as: UTF8.self))")
             }

@@ -83,7 +83,7 @@ int clinux_try_tap(void);
 
 // Threads and processes.
 int clinux_name_thread(const char *name);
-void clinux_ignore_sigpipe(void);
+void clinux_ignore_write_signals(void);
 // Makes SIGINT, SIGTERM and SIGHUP write their number, a byte, to `fd` instead of ending the process.
 int clinux_report_termination(int fd);
 int64_t clinux_monotonic_nanoseconds(void);

@@ -13,6 +13,16 @@ ssize_t clinux_pwritev(int fd, const struct iovec *vectors, int count, int64_t o
 int clinux_fdatasync(int fd);
 // The size of a block device in bytes; -ENOTBLK for anything else.
 int64_t clinux_block_device_size(int fd);
+// Locks of the open file description (F_OFD_*): shared on `length` bytes from `offset` on, or off again. -EAGAIN if
+// another holds it exclusively.
+int clinux_lock_shared(int fd, int64_t offset, int64_t length);
+int clinux_unlock(int fd, int64_t offset, int64_t length);
+// 1 if somebody else holds a lock, shared or not, on any of the bytes; 0 if nobody does.
+int clinux_is_locked(int fd, int64_t offset, int64_t length);
+// Drops what the host caches of a file.
+int clinux_drop_cache(int fd);
+// The space that a file takes on its disk, in bytes.
+int64_t clinux_allocated_bytes(int fd);
 // Gives a range of a file or block device up; its bytes read as anything (files: as zeros) afterwards.
 int clinux_discard(int fd, int64_t offset, int64_t length);
 // Makes a range of a file or block device read as zeros; `may_unmap` allows giving its space up.

@@ -5,8 +5,11 @@ public import LinuxSystem
 public final class RawDisk: DiskBackend {
     public let byteCount: Int64
     public let isReadOnly: Bool
-    private let descriptor: OwnedDescriptor
-    private let path: String
+    /// For locks and questions about the file; bytes go through the functions here.
+    public let descriptor: OwnedDescriptor
+    public let path: String
+    /// Whether the image is a block device, not a file.
+    public let isBlockDevice: Bool
 
     /// Opens the image at `path`; a file's bytes past the last whole sector do not count.
     ///
@@ -16,6 +19,7 @@ public final class RawDisk: DiskBackend {
         guard let size = descriptor.regularFileSize ?? descriptor.blockDeviceSize else {
             throw SystemError(call: "open disk", subject: path, number: SystemError.invalidArgument)
         }
+        isBlockDevice = descriptor.regularFileSize == nil
         byteCount = size & ~511
         self.isReadOnly = isReadOnly
         self.descriptor = descriptor

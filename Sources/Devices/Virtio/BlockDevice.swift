@@ -17,7 +17,7 @@ public final class BlockDevice: VirtioDevice {
     public let features: UInt64
     /// What the guest reads as the disk's serial number, up to 20 bytes.
     public let serialNumber: String
-    let backend: any DiskBackend
+    public let backend: any DiskBackend
 
     struct Live: Sendable {
         /// Whether writes may stay in the host's cache until a flush.

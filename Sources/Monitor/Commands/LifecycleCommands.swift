@@ -1,6 +1,22 @@
 internal import QMP
 
 extension CommandRegistry {
+    /// `balloon`, `query-balloon`.
+    mutating func registerBalloon(_ machine: any MachineControl) {
+        let noBalloon = QMPError(.deviceNotActive, "No balloon device has been activated")
+        register("balloon") { (arguments: inout Arguments) throws(QMPError) in
+            try arguments.integer("value")
+        } run: { value, _ in
+            guard value > 0 else { throw QMPError("Parameter 'target' expects a size") }
+            guard await machine.setBalloon(byteCount: Int(value)) else { throw noBalloon }
+            return .nothing
+        }
+        register("query-balloon") {
+            guard let byteCount = await machine.balloonByteCount() else { throw noBalloon }
+            return ["actual": QMPValue(byteCount)]
+        }
+    }
+
     /// `stop`, `cont`, `system_reset`, `system_powerdown`, `quit`.
     mutating func registerLifecycle(_ services: MonitorServices) {
         let driver = services.driver

@@ -12,11 +12,11 @@ public final class MachineController: MachineControl, MachineObserver {
     }
 
     private let machine: Machine
-    private let disks: [BlockDeviceInformation]
+    private let disks: @Sendable () -> [BlockDeviceInformation]
     private let handler = Mutex<(@Sendable (Notice) -> Void)?>(nil)
 
-    /// - Parameter disks: what `query-block` tells, in the order of the configuration.
-    public init(_ machine: Machine, disks: [BlockDeviceInformation] = []) {
+    /// - Parameter disks: what `query-block` tells now, in the order of the configuration.
+    public init(_ machine: Machine, disks: @escaping @Sendable () -> [BlockDeviceInformation] = { [] }) {
         self.machine = machine
         self.disks = disks
         machine.setObserver(self)
@@ -34,7 +34,17 @@ public final class MachineController: MachineControl, MachineObserver {
         machine.virtualCPUThreadIDs.enumerated().map { VirtualCPUInformation(index: $0, threadID: Int($1)) }
     }
 
-    public func blockDevices() async -> [BlockDeviceInformation] { disks }
+    public func blockDevices() async -> [BlockDeviceInformation] { disks() }
+
+    public func setBalloon(byteCount: Int) async -> Bool {
+        guard let balloon = machine.balloon else { return false }
+        balloon.setTarget(byteCount: byteCount)
+        return true
+    }
+
+    public func balloonByteCount() async -> Int? {
+        machine.balloon.map { machine.configuration.ramByteCount - $0.inflatedByteCount }
+    }
 
     public func machine(_ machine: Machine, guestAsksFor event: SystemEvent) { notify(.guestAsks(event)) }
     public func machine(_ machine: Machine, failed failure: VirtualCPUFailure) { notify(.failed(failure)) }

@@ -1,5 +1,5 @@
 internal import Devices
-internal import LinuxSystem
+public import LinuxSystem
 public import Machine
 internal import Migration
 public import QMP
@@ -20,7 +20,8 @@ public final class VirtualMachine: Sendable {
         public var incoming: String?
         /// A guest that resets itself ends the monitor instead.
         public var endsOnReset = false
-        public var disks: [BlockDeviceInformation] = []
+        /// What `query-block` tells, in the order of the configuration; asked each time.
+        public var disks: @Sendable () -> [BlockDeviceInformation] = { [] }
 
         public init() {}
     }
@@ -41,6 +42,7 @@ public final class VirtualMachine: Sendable {
     private let options: Options
     private let ends: AsyncStream<End>
     private let endContinuation: AsyncStream<End>.Continuation
+    private let events: EventRelay
 
     /// - Parameter version: what `query-version` and the greeting tell.
     public init(_ machine: Machine, _ options: Options, version: Greeting.Version) throws {
@@ -49,6 +51,7 @@ public final class VirtualMachine: Sendable {
         (ends, endContinuation) = AsyncStream.makeStream()
         let end = endContinuation
         let events = EventRelay()
+        self.events = events
         controller = MachineController(machine, disks: options.disks)
         driver = StateDriver(
             machine: controller, events: events,
@@ -103,6 +106,18 @@ public final class VirtualMachine: Sendable {
             try? await driver.shutDown(.hostSignal)
             endContinuation.yield(.quit)
         }
+    }
+
+    /// Tells clients that a disk of the host gave an error, which the guest sees as one of its disk: any thread.
+    ///
+    /// - Parameter device: The disk's name in `query-block`.
+    public func diskFailed(_ device: String, isWrite: Bool, _ error: SystemError) {
+        events.send(
+            event: "BLOCK_IO_ERROR",
+            data: [
+                "device": .string(device), "node-name": "", "operation": isWrite ? "write" : "read", "action": "report",
+                "nospace": .bool(error.number == SystemError.noSpace), "reason": .string(error.reason),
+            ])
     }
 
     private func react(to notice: MachineController.Notice) {

@@ -7,22 +7,16 @@ import Monitor
 /// What the options of `apus run` name, opened.
 final class Hardware {
     let configuration: MachineConfiguration
-    let disks: [BlockDeviceInformation]
+    let disks: DiskShelf
     private var channels: [DescriptorChannel] = []
     private var terminals: [TerminalHolder] = []
 
     /// Opens everything. Whoever must be waited for, a peer of a socket, comes last.
     init(_ run: Run) throws {
         var devices: [any VirtioDevice] = []
-        var disks: [BlockDeviceInformation] = []
-        for (index, option) in run.disk.enumerated() {
-            let disk = try RawDisk(path: option.path, isReadOnly: option.isReadOnly)
-            devices.append(BlockDevice(backend: disk))
-            disks.append(
-                BlockDeviceInformation(
-                    device: "virtio\(index)", qdev: "/machine/peripheral-anon/device[\(index)]/virtio-backend",
-                    path: option.path, isReadOnly: option.isReadOnly, virtualSize: UInt64(disk.byteCount)))
-        }
+        // The disks of a guest that is to arrive are the source's until it does.
+        let disks = try DiskShelf(run.disk, takesLocks: run.incoming == nil)
+        devices += disks.makeDevices()
         for (index, option) in run.net.enumerated() {
             let mac = option.mac ?? [0x52, 0x54, 0, 0x12, 0x34, UInt8(0x56 + index)]
             devices.append(NetworkDevice(backend: try Self.openTap(option.tap), mac: mac))
@@ -33,6 +27,7 @@ final class Hardware {
         configuration.uuid = run.uuid.flatMap { MachineUUID($0) } ?? .none
         configuration.dirtyRingCapacity = run.dirtyRing
         configuration.hasClock = run.rtc
+        configuration.failure = run.failDevice.flatMap { FailureInjection($0) }
         configuration.awaitsGuest = run.incoming != nil
         if let kernel = run.kernel {
             configuration.boot = BootSource(

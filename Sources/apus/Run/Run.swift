@@ -91,6 +91,10 @@ struct Run: AsyncParsableCommand {
     @Flag(help: "End when the guest resets itself.")
     var noReboot = false
 
+    // For tests: hidden, because nobody else has use for a machine that fails.
+    @Option(help: .hidden)
+    var failDevice: String?
+
     func validate() throws {
         guard MachineConfiguration.cpuCounts.contains(cpus) else {
             throw ValidationError("--cpus \(cpus): 1 to 64 virtual CPUs are possible.")
@@ -105,6 +109,9 @@ struct Run: AsyncParsableCommand {
         }
         if let uuid, MachineUUID(uuid) == nil {
             throw ValidationError("--uuid \(uuid) is no UUID, such as 550e8400-e29b-41d4-a716-446655440000.")
+        }
+        if let failDevice, FailureInjection(failDevice) == nil {
+            throw ValidationError("--fail-device \(failDevice) is neither save:N nor load:N.")
         }
         if kernel == nil && incoming == nil {
             throw ValidationError("Nothing to run: give --kernel FILE, or --incoming to wait for a guest.")
@@ -139,10 +146,11 @@ struct Run: AsyncParsableCommand {
             try Machine.checkHost(dirtyRingCapacity: dirtyRing)
             let hardware = try Hardware(self)
             defer { hardware.end() }
-            options.disks = hardware.disks
+            options.disks = { [disks = hardware.disks] in disks.information }
             let machine = try Machine(hardware.configuration)
             let guest = try VirtualMachine(machine, options, version: Apus.qmpVersion)
             guest.onFailure { text in say("apus: \(text)") }
+            hardware.disks.onFailure { guest.diskFailed($0, isWrite: $1, $2) }
             let signals = try TerminationSignals { _ in guest.quit() }
             defer { withExtendedLifetime(signals) {} }
             if case .failed(let reason) = await guest.run() { throw Failure(reason) }

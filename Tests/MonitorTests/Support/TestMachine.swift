@@ -48,6 +48,8 @@ final class TestMachine: MachineControl {
     func pressPowerButton() async throws { try await call("press") }
     func virtualCPUs() async -> [VirtualCPUInformation] { [VirtualCPUInformation(index: 0, threadID: 42)] }
     func blockDevices() async -> [BlockDeviceInformation] { [] }
+    func setBalloon(byteCount: Int) async -> Bool { false }
+    func balloonByteCount() async -> Int? { nil }
 }
 
 /// A migration engine that remembers what was asked of it.
