@@ -90,24 +90,26 @@ public final class QMPClient: Sendable {
         _ name: String, _ arguments: QMPObject = [:], passing descriptors: [PassedDescriptor] = [],
         isOutOfBand: Bool = false
     ) async throws -> QMPValue {
-        let ticket = try state.withLock { state in
-            if let end = state.end { throw end }
-            let ticket = state.session.send(name, arguments, isOutOfBand: isOutOfBand)
-            state.output.append(Output(bytes: state.session.takeOutput()[...], descriptors: descriptors))
-            return ticket
-        }
+        // The reply may come before this task goes on: who waits for it must be known when the command can be sent.
+        let waiting = Mutex<ClientSession.Ticket?>(nil)
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 let failure = state.withLock { state -> (any Error)? in
                     if let end = state.end { return end }
+                    let ticket = state.session.send(name, arguments, isOutOfBand: isOutOfBand)
+                    state.output.append(Output(bytes: state.session.takeOutput()[...], descriptors: descriptors))
                     if Task.isCancelled { return CancellationError() }
                     state.replies[ticket] = continuation
+                    waiting.withLock { $0 = ticket }
                     return nil
                 }
-                if let failure { continuation.resume(throwing: failure) } else { wakeUp.notify() }
+                if let failure { continuation.resume(throwing: failure) }
+                wakeUp.notify()
             }
         } onCancel: {
-            let continuation = state.withLock { $0.replies.removeValue(forKey: ticket) }
+            let continuation = state.withLock { state in
+                waiting.withLock { $0 }.flatMap { state.replies.removeValue(forKey: $0) }
+            }
             continuation?.resume(throwing: CancellationError())
         }
     }

@@ -17,6 +17,19 @@ import Testing
         client.close()
     }
 
+    @Test func `loses no reply that comes before the caller waits for it`() async throws {
+        let monitor = try TestMonitor()
+        let client = try await monitor.client()
+        // While one command's reply is read, the thread is awake, and sends the next command as soon as it is there.
+        await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<8 {
+                group.addTask { for _ in 0..<500 { try await client.execute("query-uuid") } }
+            }
+        }
+        #expect(try await client.execute("query-name") == .nothing)
+        client.close()
+    }
+
     @Test func `hands events to every reader, and ends them with the connection`() async throws {
         let monitor = try TestMonitor()
         let client = try await monitor.client()

@@ -79,12 +79,12 @@ extension Duration {
     var inMicroseconds: QMPValue { QMPValue(wholeMicroseconds) }
 
     init?(milliseconds value: QMPValue?) {
-        guard let number = value?.integerValue, abs(number) < 1 << 50 else { return nil }
+        guard let number = value?.integerValue, number.magnitude < 1 << 50 else { return nil }
         self = .milliseconds(number)
     }
 
     init?(microseconds value: QMPValue?) {
-        guard let number = value?.integerValue, abs(number) < 1 << 60 else { return nil }
+        guard let number = value?.integerValue, number.magnitude < 1 << 60 else { return nil }
         self = .microseconds(number)
     }
 
