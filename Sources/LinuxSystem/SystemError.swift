@@ -30,9 +30,6 @@ public struct SystemError: Error, Equatable, CustomStringConvertible {
     /// Whether the peer of a socket or pipe has closed it: it will neither read nor write any more.
     public var isPeerGone: Bool { number == EPIPE || number == ECONNRESET }
 
-    /// The kernel's words for the number.
-    public var reason: String { String(cString: strerror(number)) }
-
     public var description: String {
         subject.isEmpty ? "\(call): \(reason)" : "\(call) \(subject): \(reason)"
     }

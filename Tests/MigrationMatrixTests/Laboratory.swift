@@ -16,13 +16,15 @@ final class Laboratory {
     }
 
     let source: ApusMonitor
-    let shape = MonitorShape()
+    let shape: MonitorShape
     private let bench: Workbench
     private let channelCount: Int
     private var destinationCount = 0
 
-    init(_ bench: Workbench, channelCount: Int = 0) throws {
+    /// - Parameter options: more of `apus run`'s, for the source and its destinations.
+    init(_ bench: Workbench, channelCount: Int = 0, options: [String] = []) throws {
         self.bench = bench
+        shape = MonitorShape(options: options)
         self.channelCount = channelCount
         var parameters = BuiltInGuestParameters()
         parameters.regionMebibytes = 8

@@ -108,10 +108,11 @@ extension OutgoingSession {
         progress.update { $0.throttle = .none }
         let owns = ownsGuest(after: error)
         let lockError = owns ? retakeDisks() : nil
+        let reason = owns && lockError == nil ? whenTakenBack(error) : error
         switch consume guest {
         case .running(let running):
             progress.enter(control.isCancelled ? .cancelled : .failed)
-            return .failed(error, .running(running))
+            return .failed(reason, .running(running))
         case .paused(let paused):
             guard owns && lockError == nil else {
                 progress.enter(.uncertain)
@@ -119,13 +120,19 @@ extension OutgoingSession {
             }
             guard wasRunning else {
                 progress.enter(control.isCancelled ? .cancelled : .failed)
-                return .failed(error, .paused(paused))
+                return .failed(reason, .paused(paused))
             }
             let transition = machine.resume(paused)
             progress.endDowntime()
             progress.enter(control.isCancelled ? .cancelled : .failed)
-            return .failed(transition.error ?? error, transition.right)
+            return .failed(transition.error ?? reason, transition.right)
         }
+    }
+
+    /// The error as it is told when the guest goes on here.
+    private func whenTakenBack(_ error: any Error) -> any Error {
+        if case MigrationError.handOverUnknown(let reason) = error { return MigrationError.answerLost(reason: reason) }
+        return error
     }
 
     /// What the destination said before it cut the connection, which tells more than that it did.
