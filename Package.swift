@@ -102,7 +102,8 @@ let package = Package(
             name: "apus",
             dependencies: [
                 "Monitor", "Machine", "BuiltInGuest", "Devices", "MigrationClient", "MigrationRecords", "QMPClient",
-                "QMP", "Storage", "Transports", "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser,
+                "QMP", "Storage", "Transports", "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem",
+                argumentParser,
             ],
             swiftSettings: settings),
 
