@@ -157,9 +157,8 @@ let package = Package(
         .testTarget(
             name: "MachineTests",
             dependencies: [
-                "Machine", "KVM", "Devices", "Migration", "MigrationStream", "GuestMemory", "BuiltInGuest",
-                "GuestSupport",
-                "LinuxSystem", "CLinux",
+                "Machine", "KVM", "Devices", "Migration", "Transports", "MigrationStream", "GuestMemory",
+                "BuiltInGuest", "GuestSupport", "LinuxSystem", "CLinux",
             ],
             swiftSettings: settings),
     ]

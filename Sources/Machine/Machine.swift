@@ -39,6 +39,7 @@ public final class Machine: Sendable {
     /// Who wrote which page; nil where the kernel's dirty log is used.
     let dirtyRings: DirtyRingLog?
     let dirtyRates = Mutex(DirtyRateMeter())
+    let dirtyGovernor: DirtyGovernor
     let firmware: RAMBlock
     /// The virtual CPUs as they were made: what a reset brings back.
     private let freshCPUs: [VirtualCPUState]
@@ -103,6 +104,8 @@ public final class Machine: Sendable {
             cpus: cpus, dirtyRings: dirtyRings,
             ports: .ports([.init(address: MachineLayout.serialPort, byteCount: 8, device: serial)]),
             memory: Self.memoryBus(events, transports))
+        let counter = DirtiedPageCounter(rings: dirtyRings, machine: kvm, slots: slots, cpuCount: cpus.count)
+        dirtyGovernor = DirtyGovernor(threads: threads) { try counter.counts() }
         relay.connect(to: self)
         for device in allDevices { device.pause() }
         try threads.start(reportingTo: self)
@@ -111,6 +114,7 @@ public final class Machine: Sendable {
 
     /// Ends the threads of virtual CPUs and devices, for good. The machine is not used afterwards.
     public func end() {
+        dirtyGovernor.set(nil)
         threads.end()
         for transport in transports { transport.end() }
     }
