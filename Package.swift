@@ -97,8 +97,7 @@ let package = Package(
             name: "apus",
             dependencies: [
                 "Monitor", "Machine", "BuiltInGuest", "Devices", "MigrationClient", "MigrationRecords", "QMPClient",
-                "QMP",
-                "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser,
+                "QMP", "Transports", "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser,
             ],
             swiftSettings: settings),
 
@@ -157,7 +156,7 @@ let package = Package(
         .testTarget(
             name: "MachineTests",
             dependencies: [
-                "Machine", "KVM", "Devices", "Migration", "Transports", "MigrationStream", "GuestMemory",
+                "apus", "Machine", "KVM", "Devices", "Migration", "Transports", "MigrationStream", "GuestMemory",
                 "BuiltInGuest", "GuestSupport", "LinuxSystem", "CLinux",
             ],
             swiftSettings: settings),

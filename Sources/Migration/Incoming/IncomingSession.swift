@@ -111,14 +111,16 @@ final class IncomingSession {
         guard let region = memory.region(named: block.name) else { throw MigrationError.unknownBlock(block.name) }
         let here = memory.block(region).byteCount
         let stream = block.usedByteCount ?? 0
-        guard here == stream else { throw MigrationError.blockSizeMismatch(block.name, here: here, stream: stream) }
+        guard here == stream || memory.isOptional(region) && stream <= here else {
+            throw MigrationError.blockSizeMismatch(block.name, here: here, stream: stream)
+        }
         regions.append(region)
     }
 
     /// The block list is over: it must have named all of memory.
     private func beginPages() throws {
         if hasBegun { return }
-        for region in 0..<memory.count where !regions.contains(region) {
+        for region in 0..<memory.count where !regions.contains(region) && !memory.isOptional(region) {
             throw MigrationError.missingBlock(memory.block(region).name)
         }
         hasBegun = true

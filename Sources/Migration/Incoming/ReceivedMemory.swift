@@ -10,19 +10,21 @@ final class ReceivedMemory: Sendable {
     struct Region {
         let block: RAMBlock
         let beginsAsZero: Bool
+        let isOptional: Bool
         let received: DirtyBitmap
     }
 
     init(machine: any MigratableMachine) {
         regions = machine.regions.map {
             Region(
-                block: $0.block, beginsAsZero: $0.beginsAsZero,
+                block: $0.block, beginsAsZero: $0.beginsAsZero, isOptional: $0.isOptional,
                 received: DirtyBitmap(pageCount: $0.block.pageCount))
         }
     }
 
     var count: Int { regions.count }
     func block(_ region: Int) -> RAMBlock { regions[region].block }
+    func isOptional(_ region: Int) -> Bool { regions[region].isOptional }
 
     func region(named name: String) -> Int? { regions.firstIndex { $0.block.name == name } }
 
