@@ -174,9 +174,8 @@ let package = Package(
         .testTarget(
             name: "MachineTests",
             dependencies: [
-                "apus", "Machine", "KVM", "Devices", "Migration", "MigrationStream", "GuestMemory", "BuiltInGuest",
-                "GuestSupport",
-                "LinuxSystem", "CLinux",
+                "apus", "Machine", "KVM", "Devices", "Migration", "Transports", "MigrationStream", "GuestMemory",
+                "BuiltInGuest", "GuestSupport", "LinuxSystem", "CLinux",
             ],
             swiftSettings: settings),
     ]

@@ -46,7 +46,8 @@ struct MigrationMatrixTests {
                     "--downtime-limit", "60", "--timeout", "10", "--auto-converge", "--auto-converge-initial", "90",
                     "--auto-converge-increment", "9",
                 ],
-                ["--ending", "classic"], ["--downtime-limit", "20", "--timeout", "1"],
+                ["--ending", "classic"], ["--downtime-limit", "60", "--timeout", "10", "--throttle", "stun"],
+                ["--downtime-limit", "20", "--timeout", "1"],
             ]
             return ["--bandwidth", "64"] + endings[index % endings.count]
         }

@@ -43,6 +43,9 @@ public actor MigrationController: MigrationControl {
         to address: MigrationAddress, resumes: Bool, _ settings: MigrationSettings
     ) async throws {
         if resumes { throw QMPError("Cannot resume if there is no paused migration") }
+        if settings.capabilities.has(.dirtyLimit) && machine.dirtiedPageCounts().isEmpty {
+            throw QMPError("dirty-limit requires dirty rings: start this monitor with --dirty-ring")
+        }
         let connector = try Transports.connector(for: address, descriptor: descriptorLookup)
         let observed = StateDrivenMachine(machine, driver: driver, isDestination: false)
         let migration = OutgoingMigration(

@@ -35,6 +35,10 @@ public enum MigrationParameter: String, Sendable, CaseIterable {
     case directIO = "direct-io"
     /// When passes end, an addition of Apus.
     case ending
+    /// Write faults that a stunned virtual CPU may take in a period.
+    case stunWriteFaults = "stun-write-faults"
+    /// That period, in milliseconds.
+    case stunPeriod = "stun-period"
 
     /// Those of QEMU 7.2.
     public static let ofQEMU72 = Array(allCases.prefix { $0 != .vcpuDirtyLimitPeriod })
@@ -94,6 +98,8 @@ public enum MigrationParameter: String, Sendable, CaseIterable {
         case .mode: .word(oneOf: ["normal"], standard: "normal")
         case .zeroPageDetection: .word(oneOf: ["none", "legacy", "multifd"], standard: "multifd")
         case .directIO: .bool(standard: false)
+        case .stunWriteFaults: .value(32, 1...1_000_000, 40)
+        case .stunPeriod: .value(32, 1...1000, 10)
         case .ending: .word(oneOf: ["downtime-limit", "classic"], standard: "downtime-limit")
         }
     }
