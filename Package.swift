@@ -181,7 +181,16 @@ let package = Package(
         .testTarget(name: "CompareTests", dependencies: ["apus"], swiftSettings: settings),
 
         // With real QEMUs: each test starts machines of its own, so they run one after the other.
-        .testTarget(name: "PeerTests", dependencies: ["apus", "LinuxSystem"], swiftSettings: settings),
+        .testTarget(name: "PeerTests", dependencies: ["apus", "PeerSupport", "LinuxSystem"], swiftSettings: settings),
+        // Real monitors as processes, their QMP and what their guests say. Not a part of any product.
+        .target(
+            name: "PeerSupport", dependencies: ["BuiltInGuest", "KVM", "LinuxSystem"], path: "Tests/PeerSupport",
+            swiftSettings: settings),
+        // Moves guests between processes of `apus run`, with `apus migrate`; each test takes whole cores.
+        .testTarget(
+            name: "MigrationMatrixTests",
+            dependencies: ["apus", "PeerSupport", "GuestSupport", "BuiltInGuest", "LinuxSystem"],
+            swiftSettings: settings),
         .testTarget(
             name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),
         .testTarget(
@@ -193,9 +202,8 @@ let package = Package(
         .testTarget(
             name: "MachineTests",
             dependencies: [
-                "apus", "Machine", "KVM", "Devices", "Migration", "MigrationStream", "GuestMemory", "BuiltInGuest",
-                "GuestSupport",
-                "LinuxSystem", "CLinux",
+                "apus", "Machine", "KVM", "Devices", "Migration", "Transports", "MigrationStream", "GuestMemory",
+                "BuiltInGuest", "GuestSupport", "LinuxSystem", "CLinux",
             ],
             swiftSettings: settings),
     ]

@@ -63,8 +63,7 @@ public enum SocketAddress: Equatable, Sendable, CustomStringConvertible {
                 let length = clinux_resolve(host, String(port), passive ? 1 : 0, index, &storage, &family)
                 if length == 0 { throw last }
                 if length < -5000 {
-                    throw SystemError(
-                        call: String(cString: clinux_resolve_error(length)), subject: description, number: EHOSTUNREACH)
+                    throw SystemError(resolving: description, words: String(cString: clinux_resolve_error(length)))
                 }
                 _ = try check(length, "resolve", description)
                 guard wanted.contains(family) else {

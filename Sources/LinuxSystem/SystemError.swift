@@ -9,6 +9,8 @@ public struct SystemError: Error, Equatable, CustomStringConvertible {
     public let subject: String
     /// The kernel's error number, positive.
     public let number: Int32
+    /// The resolver's words, which has errors of its own.
+    private var words: String?
 
     public init(call: String, subject: String = "", number: Int32) {
         self.call = call
@@ -16,11 +18,17 @@ public struct SystemError: Error, Equatable, CustomStringConvertible {
         self.number = number
     }
 
+    /// A host name that could not be resolved.
+    init(resolving subject: String, words: String) {
+        self.init(call: "resolve", subject: subject, number: EHOSTUNREACH)
+        self.words = words
+    }
+
+    /// What the kernel, or the resolver, says to it: "Connection refused".
+    public var reason: String { words ?? String(cString: strerror(number)) }
+
     /// Whether the peer of a socket or pipe has closed it: it will neither read nor write any more.
     public var isPeerGone: Bool { number == EPIPE || number == ECONNRESET }
-
-    /// The kernel's words for the number.
-    public var reason: String { String(cString: strerror(number)) }
 
     public var description: String {
         subject.isEmpty ? "\(call): \(reason)" : "\(call) \(subject): \(reason)"

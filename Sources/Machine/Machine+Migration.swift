@@ -110,12 +110,24 @@ extension Machine: MigratableMachine {
     }
 
     public func setThrottle(_ throttle: GuestThrottle) {
-        if case .percentage(let percentage) = throttle {
-            threads.setThrottle(percentage: percentage)
-        } else {
-            threads.setThrottle(percentage: 0)
+        var percentage = 0
+        var allowance: DirtyAllowance?
+        switch throttle {
+        case .none: break
+        case .percentage(let share): percentage = share
+        case .stun(let writeFaultLimit, let period):
+            let pages = [Double?](repeating: Double(writeFaultLimit), count: configuration.cpuCount)
+            allowance = DirtyAllowance(pagesPerPeriod: pages, period: period)
+        case .dirtyLimit(let limits):
+            let pages = limits.map { $0.map { Double($0) / Double(pageSize) * (Self.dirtyLimitPeriod / .seconds(1)) } }
+            allowance = DirtyAllowance(pagesPerPeriod: pages, period: Self.dirtyLimitPeriod)
         }
+        threads.setThrottle(percentage: percentage)
+        dirtyGovernor.set(allowance)
     }
+
+    /// How often a dirty limit is enforced: often enough that the guest is seen to be slow rather than to stand still.
+    private static let dirtyLimitPeriod: Duration = .milliseconds(20)
 
     // MARK: Run right and state
 

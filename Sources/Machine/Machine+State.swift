@@ -156,6 +156,11 @@ extension Machine {
             defer { loading = LoadedSections() }
             return loading
         }
+        let cpuCount = threads.cpus.indices.prefix { loaded.cpuSections.contains("cpu \($0)") }.count
+        let others = threads.cpus.indices.dropFirst(cpuCount).flatMap { ["cpu \($0)", "apic \($0)"] }
+        if cpuCount > 0 && !others.isEmpty && loaded.cpuSections.isDisjoint(with: others) {
+            throw MachineLoadError.cpuCount(here: threads.cpus.count, there: cpuCount)
+        }
         let wanted = threads.cpus.indices.flatMap { ["cpu \($0)", "apic \($0)"] }
         let missing =
             wanted.filter { !loaded.cpuSections.contains($0) }

@@ -41,6 +41,7 @@ public final class Machine: Sendable {
     /// Who wrote which page; nil where the kernel's dirty log is used.
     let dirtyRings: DirtyRingLog?
     let dirtyRates = Mutex(DirtyRateMeter())
+    let dirtyGovernor: DirtyGovernor
     let firmware: RAMBlock
     /// Memory of QEMU's firmware that the guest cannot see; empty unless a guest is to arrive.
     let firmwareFiles: [RAMBlock]
@@ -126,6 +127,8 @@ public final class Machine: Sendable {
             cpus: cpus, dirtyRings: dirtyRings,
             ports: Self.portBus(serial, clockDevice),
             memory: Self.memoryBus(events, transports))
+        let counter = DirtiedPageCounter(rings: dirtyRings, machine: kvm, slots: slots, cpuCount: cpus.count)
+        dirtyGovernor = DirtyGovernor(threads: threads) { try counter.counts() }
         relay.connect(to: self)
         for device in allDevices { device.pause() }
         try threads.start(reportingTo: self)
@@ -134,6 +137,7 @@ public final class Machine: Sendable {
 
     /// Ends the threads of virtual CPUs and devices, for good. The machine is not used afterwards.
     public func end() {
+        dirtyGovernor.set(nil)
         threads.end()
         clockDevice?.end()
         for transport in transports { transport.end() }

@@ -53,6 +53,10 @@ final class VirtualCPUThreads: Sendable {
     /// Opened when the throttle's thread is to end.
     let throttleEnd = Gate()
     let sleepsWanted: [SharedFlag]
+    /// Virtual CPUs that were told to wait and have not seen it yet.
+    let holdsWanted: [SharedFlag]
+    /// Closed while the virtual CPU has to wait.
+    let holdGates: [Gate]
     private let isStopping = Atomic<Bool>(true)
     private let threads = Mutex<[BlockingThread]>([])
     private struct Receiver: Sendable { weak let object: (any VirtualCPUEventReceiver)? }
@@ -66,6 +70,8 @@ final class VirtualCPUThreads: Sendable {
         self.memory = memory
         signal = try RealTimeSignal(index: 0)
         sleepsWanted = cpus.map { _ in SharedFlag() }
+        holdsWanted = cpus.map { _ in SharedFlag() }
+        holdGates = cpus.map { _ in Gate(isOpen: true) }
         runGates = cpus.map { _ in Gate() }
         state = Mutex(State(threadIDs: Array(repeating: 0, count: cpus.count)))
     }
@@ -84,6 +90,7 @@ final class VirtualCPUThreads: Sendable {
     /// Lets all virtual CPUs run.
     func resume() {
         for cpu in cpus { cpu.clearExitRequest() }
+        for flag in holdsWanted { flag.store(false) }
         state.withLock {
             precondition($0.order == .pause, "virtual CPUs are resumed twice")
             $0.order = .run
@@ -122,8 +129,11 @@ final class VirtualCPUThreads: Sendable {
         isStopping.store(true, ordering: .sequentiallyConsistent)
         for cpu in cpus { cpu.kick(with: signal) }
         stopGate.open()
+        for gate in holdGates { gate.open() }
         quietGate.wait()
     }
+
+    var isStopped: Bool { isStopping.load(ordering: .sequentiallyConsistent) }
 
     /// The kernel's ids of the threads, 0 for one that has not started yet.
     var threadIDs: [Int32] { state.withLock { $0.threadIDs } }
@@ -177,7 +187,7 @@ final class VirtualCPUThreads: Sendable {
             memory.write(value(bytes, from: 0, width: bytes.byteCount), at: address, width: bytes.byteCount)
         case .memoryRead(let address, var bytes):
             store(memory.read(at: address, width: bytes.byteCount), in: &bytes, from: 0, width: bytes.byteCount)
-        case .interrupted: sleepIfThrottled(cpu)
+        case .interrupted: handleKick(cpu)
         case .dirtyRingFull: try ringIsFull(cpu)
         case .shutdown: return stopAfter(.reset)
         case .systemEvent(let type):
@@ -196,6 +206,16 @@ final class VirtualCPUThreads: Sendable {
             return "KVM gave an exit that this machine does not ask for."
         }
         return nil
+    }
+
+    /// Does what the kick was for: a sleep, a wait, or nothing if it is to stop.
+    private func handleKick(_ cpu: KVMVirtualCPU) {
+        cpu.clearExitRequest()
+        // Paired with the store in `stopAll`: it is made before the kick, so a request cleared here that was for
+        // stopping is seen by the loop, which looks after this.
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        sleepIfThrottled(cpu)
+        waitIfHeld(cpu)
     }
 
     /// Makes room, and waits as long as a dirty limit wants it.
@@ -275,10 +295,28 @@ extension VirtualCPUThreads {
         }
     }
 
+    /// Makes a virtual CPU wait from now on, or lets it run again.
+    ///
+    /// A machine that is paused and resumed forgets who was held.
+    func hold(_ waits: Bool, _ index: Int) {
+        if !waits { return holdGates[index].open() }
+        guard holdGates[index].isOpen else { return }
+        holdGates[index].close()
+        holdsWanted[index].store(true)
+        // A pause that came between opens the gate again, after which nobody waits at it.
+        if isStopped { return holdGates[index].open() }
+        cpus[index].kick(with: signal)
+    }
+
+    /// Waits if it was told to; an order to stop ends that.
+    func waitIfHeld(_ cpu: KVMVirtualCPU) {
+        guard holdsWanted[cpu.index].exchange(false) else { return }
+        holdGates[cpu.index].wait()
+    }
+
     /// Sleeps if the throttle asked for it; an order to stop ends the sleep.
     func sleepIfThrottled(_ cpu: KVMVirtualCPU) {
         guard sleepsWanted[cpu.index].exchange(false) else { return }
-        cpu.clearExitRequest()
         let percentage = throttlePercentage.load(ordering: .relaxed)
         guard percentage > 0 else { return }
         _ = stopGate.wait(for: Self.slice * percentage / (100 - percentage))

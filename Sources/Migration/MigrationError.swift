@@ -33,6 +33,8 @@ public enum MigrationError: Error, CustomStringConvertible {
     case paused
     /// The connection broke when everything was sent and the destination had not answered: it may run the guest.
     case handOverUnknown(reason: String)
+    /// The same, and the disks' locks could be taken back: the destination does not run the guest, and never will.
+    case answerLost(reason: String)
 
     public var description: String {
         switch self {
@@ -60,6 +62,8 @@ public enum MigrationError: Error, CustomStringConvertible {
         case .cancelled: "The migration was cancelled."
         case .postcopyImpossible(let reason): reason
         case .paused: "The migration was paused."
+        case .answerLost(let reason):
+            "The destination did not answer, and its disks were free, so the guest goes on here: \(reason)"
         case .handOverUnknown(let reason):
             "Everything was sent, and the destination did not answer, so it may run the guest: \(reason)"
         }

@@ -101,7 +101,4 @@ private func text(of ending: ChildProcess.Ending) -> String {
 }
 
 /// The kernel's words for an error, without the call.
-func reason(of error: SystemError) -> String {
-    let text = error.description
-    return text.lastIndex(of: ":").map { String(text[text.index($0, offsetBy: 2)...]) } ?? text
-}
+func reason(of error: SystemError) -> String { error.reason }

@@ -1,5 +1,7 @@
 import Testing
 
+@testable import PeerSupport
+
 /// The ground under the other suites: without it their results mean nothing.
 @Suite("Peer harness", .serialized, .enabled(if: QEMU.isInstalled, "qemu-system-x86_64 is not installed"))
 struct HarnessTests {

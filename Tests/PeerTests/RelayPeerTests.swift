@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+@testable import PeerSupport
+
 /// Real migrations whose every channel passes through `apus stream relay`, in both directions.
 @Suite(
     "Relaying between two QEMUs", .serialized,

@@ -1,5 +1,7 @@
 import Testing
 
+@testable import PeerSupport
+
 /// Real guests whose streams pass through `apus stream rewrite`.
 @Suite(
     "Rewriting between two QEMUs", .serialized,

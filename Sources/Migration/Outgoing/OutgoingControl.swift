@@ -72,6 +72,8 @@ final class OutgoingControl: Sendable {
     func close() {
         let channels = state.withLock { state in
             state.isClosed = true
+            // Who reads a pipe waits for its end: it is closed with the last who knows it, not with this migration.
+            defer { state.channels = [] }
             return state.channels
         }
         for channel in channels { channel.shutDown() }

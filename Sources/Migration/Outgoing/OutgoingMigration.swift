@@ -16,6 +16,7 @@ public final class OutgoingMigration: Sendable {
     let control: OutgoingControl
     let progress: OutgoingProgress
     let policy: Mutex<MigrationPolicy>
+    let handOver = HandOverLatch()
 
     public init(
         machine: any MigratableMachine, connector: any MigrationConnector, options: MigrationOptions = .init(),
@@ -40,12 +41,21 @@ public final class OutgoingMigration: Sendable {
         return session.run(guest)
     }
 
-    /// Ends the migration; the guest goes on here. Without effect once all was sent and the destination has answered.
+    /// Ends the migration; the guest goes on here. Without effect once the last bytes are on their way.
     ///
-    /// After the last byte was sent and before the answer, it cuts the connection: see `OutgoingOutcome.uncertain`.
-    public func cancel() {
+    /// - Returns: Whether it was in time.
+    @discardableResult
+    public func cancel() -> Bool {
+        guard handOver.cancel() else { return false }
         control.cancel()
         connector.cancel()
+        return true
+    }
+
+    /// Waits no longer for the destination's answer, when a cancel came too late: see `OutgoingOutcome.uncertain`.
+    public func abandonAnswer() {
+        control.fail(
+            MigrationError.handOverUnknown(reason: "The migration was cancelled while it waited for the answer."))
     }
 
     /// Goes on after `OutgoingPhase.preSwitchover`.

@@ -25,6 +25,7 @@ extension OutgoingSession {
         try progress.measure(\.send) {
             try main.writeDeviceState(state)
             try control.check()
+            try migration.handOver.commit()
             hasSentAll = true
             do {
                 try main.writeEnd(description: state.description)
@@ -98,17 +99,20 @@ extension OutgoingSession {
     func rollBack(_ guest: consuming GuestRight, error: any Error, wasRunning: Bool) -> OutgoingOutcome {
         progress.enter(.rollback)
         // A cancel cuts channels, which their threads see as errors of their own.
-        let error = control.isCancelled && !hasSentAll ? MigrationError.cancelled : control.cause(or: error)
+        let error =
+            control.isCancelled && !hasSentAll
+            ? MigrationError.cancelled : destinationsReason(or: control.cause(or: error))
         endThreads()
         tracker.stop()
         machine.setThrottle(.none)
         progress.update { $0.throttle = .none }
         let owns = ownsGuest(after: error)
         let lockError = owns ? retakeDisks() : nil
+        let reason = owns && lockError == nil ? whenTakenBack(error) : error
         switch consume guest {
         case .running(let running):
             progress.enter(control.isCancelled ? .cancelled : .failed)
-            return .failed(error, .running(running))
+            return .failed(reason, .running(running))
         case .paused(let paused):
             guard owns && lockError == nil else {
                 progress.enter(.uncertain)
@@ -116,14 +120,35 @@ extension OutgoingSession {
             }
             guard wasRunning else {
                 progress.enter(control.isCancelled ? .cancelled : .failed)
-                return .failed(error, .paused(paused))
+                return .failed(reason, .paused(paused))
             }
             let transition = machine.resume(paused)
             progress.endDowntime()
             progress.enter(control.isCancelled ? .cancelled : .failed)
-            return .failed(transition.error ?? error, transition.right)
+            return .failed(transition.error ?? reason, transition.right)
         }
     }
+
+    /// The error as it is told when the guest goes on here.
+    private func whenTakenBack(_ error: any Error) -> any Error {
+        if case MigrationError.handOverUnknown(let reason) = error { return MigrationError.answerLost(reason: reason) }
+        return error
+    }
+
+    /// What the destination said before it cut the connection, which tells more than that it did.
+    private func destinationsReason(or error: any Error) -> any Error {
+        guard case MigrationError.channel = error, let returnPath else { return error }
+        let deadline = runtime.now() + Self.lastWordsLimit
+        while returnPath.end == nil && returnPath.shutCode == nil && runtime.now() < deadline {
+            control.changed.close()
+            if returnPath.end == nil && returnPath.shutCode == nil { control.changed.wait(until: deadline) }
+        }
+        if let code = returnPath.shutCode, code != 0 { return MigrationError.refusedByDestination(code: code) }
+        if let end = returnPath.end, case MigrationError.stream = end { return end }
+        return error
+    }
+
+    private static let lastWordsLimit: Duration = .milliseconds(200)
 
     private func unknown(_ error: any Error, lockError: MigrationError?) -> any Error {
         if let lockError { return MigrationError.handOverUnknown(reason: "\(error) \(lockError)") }

@@ -44,6 +44,9 @@ public actor MigrationController: MigrationControl {
     public func migrate(
         to address: MigrationAddress, resumes: Bool, _ settings: MigrationSettings
     ) async throws {
+        if settings.capabilities.has(.dirtyLimit) && machine.dirtiedPageCounts().isEmpty {
+            throw QMPError("dirty-limit requires dirty rings: start this monitor with --dirty-ring")
+        }
         let connector = try Transports.connector(for: address, descriptor: descriptorLookup)
         if resumes {
             guard case .outgoing(let migration) = run, migration.resume(over: connector) else {
@@ -97,8 +100,17 @@ public actor MigrationController: MigrationControl {
             throw QMPError("Postcopy in progress, cannot cancel")
         }
         enter(.cancelling)
-        migration.cancel()
+        if migration.cancel() { return }
+        // Everything was sent: the destination's answer decides. One that never comes is waited for no longer than this.
+        Task {
+            try? await Task.sleep(for: Self.answerLimit)
+            if case .outgoing(let present) = self.run, present === migration, self.status?.isRunning == true {
+                migration.abandonAnswer()
+            }
+        }
     }
+
+    private static let answerLimit: Duration = .seconds(10)
 
     public func proceed() async throws {
         if case .outgoing(let migration) = run { migration.continueSwitchover() }

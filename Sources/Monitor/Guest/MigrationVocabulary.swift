@@ -57,16 +57,39 @@ extension EndingPolicy {
 extension MigrationPolicy {
     init(_ settings: MigrationSettings) {
         self.init(
-            ending: EndingPolicy(settings.parameters, isHybrid: settings.capabilities.has(.hybrid)))
-        guard settings.capabilities.has(.autoConverge) else { return }
-        var throttle = AutoConverge()
-        throttle.initial = Int(settings.parameters.number(.cpuThrottleInitial))
-        throttle.increment = Int(settings.parameters.number(.cpuThrottleIncrement))
-        throttle.maximum = Int(settings.parameters.number(.maximumCPUThrottle))
-        throttle.hasTailSlow = settings.parameters.isOn(.cpuThrottleTailslow)
-        throttle.downtimeLimit = settings.parameters.downtimeLimit
-        throttle.trigger.threshold = Int(settings.parameters.number(.throttleTriggerThreshold))
-        update(ending: ending, throttling: .autoConverge(throttle), timeout: nil)
+            ending: EndingPolicy(settings.parameters, isHybrid: settings.capabilities.has(.hybrid)),
+            throttling: ThrottlePolicy(settings))
+    }
+}
+
+extension ThrottlePolicy {
+    init(_ settings: MigrationSettings) {
+        let parameters = settings.parameters
+        var trigger = DirtyRateTrigger()
+        trigger.threshold = Int(parameters.number(.throttleTriggerThreshold))
+        if settings.capabilities.has(.autoConverge) {
+            var throttle = AutoConverge()
+            throttle.initial = Int(parameters.number(.cpuThrottleInitial))
+            throttle.increment = Int(parameters.number(.cpuThrottleIncrement))
+            throttle.maximum = Int(parameters.number(.maximumCPUThrottle))
+            throttle.hasTailSlow = parameters.isOn(.cpuThrottleTailslow)
+            throttle.downtimeLimit = parameters.downtimeLimit
+            throttle.trigger = trigger
+            self = .autoConverge(throttle)
+        } else if settings.capabilities.has(.dirtyLimit) {
+            var limit = DirtyLimit()
+            limit.bytesPerSecond = Int(clamping: min(parameters.number(.vcpuDirtyLimit), 1 << 40) << 20)
+            limit.trigger = trigger
+            self = .dirtyLimit(limit)
+        } else if settings.capabilities.has(.stun) {
+            var stun = StunThrottle()
+            stun.writeFaultLimit = Int(parameters.number(.stunWriteFaults))
+            stun.period = .milliseconds(parameters.number(.stunPeriod))
+            stun.threshold = trigger.threshold
+            self = .stun(stun)
+        } else {
+            self = .off
+        }
     }
 }
 

@@ -26,6 +26,8 @@ public enum MigrationCapability: String, Sendable, CaseIterable {
     case mappedRAM = "mapped-ram"
     /// Passes while they pay, then post-copy: an addition of Apus.
     case hybrid
+    /// Additions of Apus: each virtual CPU may take so many write faults a period.
+    case stun
 
     /// Those of QEMU 7.2.
     public static let ofQEMU72 = Array(allCases.prefix { $0 != .switchoverAck })
@@ -34,6 +36,7 @@ public enum MigrationCapability: String, Sendable, CaseIterable {
     public static let ofApus: Set<MigrationCapability> = [
         .xbzrle, .autoConverge, .events, .returnPath, .pauseBeforeSwitchover, .multifd, .validateUUID,
         .postcopyRAM, .postcopyPreempt, .postcopyBlocktime, .hybrid,
+        .dirtyLimit, .stun,
     ]
 }
 
@@ -107,6 +110,9 @@ public struct MigrationCapabilities: Equatable, Sendable {
         }
         if next.contains(.dirtyLimit) && next.contains(.autoConverge) {
             throw QMPError("dirty-limit conflicts with auto-converge either of then available currently")
+        }
+        if next.contains(.stun), let other = [.dirtyLimit, .autoConverge].first(where: next.contains) {
+            throw QMPError("stun conflicts with \(other.rawValue): a guest is slowed down in one way at a time")
         }
         if next.contains(.mappedRAM) {
             for other in [MigrationCapability.xbzrle, .compress, .postcopyRAM] where next.contains(other) {

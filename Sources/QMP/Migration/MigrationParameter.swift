@@ -37,6 +37,10 @@ public enum MigrationParameter: String, Sendable, CaseIterable {
     case ending
     /// With `hybrid`, the most passes before post-copy begins, an addition of Apus.
     case hybridPassLimit = "hybrid-pass-limit"
+    /// Write faults that a stunned virtual CPU may take in a period.
+    case stunWriteFaults = "stun-write-faults"
+    /// That period, in milliseconds.
+    case stunPeriod = "stun-period"
 
     /// Those of QEMU 7.2.
     public static let ofQEMU72 = Array(allCases.prefix { $0 != .vcpuDirtyLimitPeriod })
@@ -97,6 +101,8 @@ public enum MigrationParameter: String, Sendable, CaseIterable {
         case .zeroPageDetection: .word(oneOf: ["none", "legacy", "multifd"], standard: "multifd")
         case .directIO: .bool(standard: false)
         case .hybridPassLimit: .value(16, 0...1000, 8)
+        case .stunWriteFaults: .value(32, 1...1_000_000, 40)
+        case .stunPeriod: .value(32, 1...1000, 10)
         case .ending: .word(oneOf: ["downtime-limit", "classic"], standard: "downtime-limit")
         }
     }

@@ -2,6 +2,8 @@ import Foundation
 import LinuxSystem
 import Testing
 
+@testable import PeerSupport
+
 /// A running `apus stream relay`.
 struct RelayProcess {
     /// Where the source is to connect to.

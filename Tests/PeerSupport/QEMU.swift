@@ -73,7 +73,7 @@ final class QEMU: Sendable {
 }
 
 /// A listening socket that one thread waits on and another may shut down.
-private final class SharedListener: Sendable {
+final class SharedListener: Sendable {
     private let socket: ListeningSocket
     init(_ socket: consuming ListeningSocket) { self.socket = socket }
     func accept() throws -> Socket { try socket.accept() }

@@ -31,7 +31,12 @@ final class Transcript: Sendable {
 
     /// Waits until the whole line `text` has been written.
     func wait(forLine text: String, within limit: TimeLimit) throws {
-        let line = Data((text + "\n").utf8)
+        try wait(forText: text + "\n", within: limit)
+    }
+
+    /// Waits until `text` has been written.
+    func wait(forText text: String, within limit: TimeLimit) throws {
+        let line = Data(text.utf8)
         let found = state.wait(until: limit) { state -> Bool? in
             if state.bytes.range(of: line) != nil { return true }
             return state.hasEnded ? false : nil
@@ -49,6 +54,20 @@ final class Transcript: Sendable {
         }
         guard let line, !line.isEmpty else { throw PeerError("No line was written; all there is: \(text)") }
         return line
+    }
+
+    /// Waits until `found` gives a value for what has been written; nil when the time is over or the output ended.
+    func waitForChange<Found>(within limit: TimeLimit, _ found: (Data) -> Found?) -> Found? {
+        var count = -1
+        while true {
+            let next = state.wait(until: limit) { state -> (Data, Bool)? in
+                state.bytes.count > count || state.hasEnded ? (state.bytes, state.hasEnded) : nil
+            }
+            guard let (bytes, hasEnded) = next else { return nil }
+            if let value = found(bytes) { return value }
+            if hasEnded { return nil }
+            count = bytes.count
+        }
     }
 
     /// Waits for the end: what was written is then complete.

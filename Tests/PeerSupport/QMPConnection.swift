@@ -114,6 +114,8 @@ final class SharedSocket: Sendable {
 
     init(_ socket: consuming Socket) { self.socket = socket }
 
+    init(connectedTo path: String) throws { socket = try Socket(connectingTo: .unix(path: path)) }
+
     func send(_ data: Data) throws { try data.withUnsafeBytes { try socket.send(all: $0) } }
 
     /// The next bytes; nil at the end.

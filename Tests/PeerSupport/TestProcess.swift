@@ -43,6 +43,11 @@ final class TestProcess: Sendable {
 
     func interrupt() { if !hasEnded { kill(id, SIGINT) } }
 
+    /// Whether it ends within so many seconds; its exit status then.
+    func waitForExit(for seconds: Double) throws -> Int32? {
+        status.wait(until: .seconds(seconds), { $0 }) == nil ? nil : try waitForExit(within: .seconds(1))
+    }
+
     /// Waits for its end and returns the exit status; a signal is 128 + its number.
     func waitForExit(within limit: TimeLimit) throws -> Int32 {
         guard let code = status.wait(until: limit, { $0 }) else {
