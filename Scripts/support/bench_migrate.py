@@ -32,6 +32,13 @@ class Bench:
         self.programs = {"apus": options.apus, "qemu": options.qemu}
         self.samples = []
 
+    def keep(self):
+        """Writes what was measured so far, so that a run that is cut short is not for nothing."""
+        if self.options.keep:
+            with open(self.options.keep, "w", encoding="utf-8") as file:
+                json.dump({"date": time.strftime("%Y-%m-%d"), "machine": machine(), "samples": self.samples}, file,
+                          indent=1)
+
     def start_source(self, mover, mebibytes):
         if mover == "bare":
             process = subprocess.Popen([self.options.bare, "source", str(mebibytes // 2)], text=True,
@@ -218,6 +225,7 @@ def measure(bench, options, movers, transports, channel_counts, sizes):
             turn = number % len(plan)
             for mover, transport, channels in plan[turn:] + plan[:turn]:
                 bench.run(mover, sources[mover], options.memory, transport, channels)
+            bench.keep()
             print(f"round {number + 1} of {options.pairs}", file=sys.stderr)
     finally:
         for source in sources.values():
@@ -242,9 +250,7 @@ def main():
             measure(bench, options, movers, transports, channel_counts, sizes)
         except Failed as error:
             sys.exit(f"bench: {error}")
-    if options.keep:
-        with open(options.keep, "w", encoding="utf-8") as file:
-            json.dump({"date": time.strftime("%Y-%m-%d"), "machine": machine(), "samples": bench.samples}, file, indent=1)
+    bench.keep()
     report = Report(bench.samples, options.memory)
     print(f"{options.memory} MiB, half incompressible and half zero, idle guest, {options.pairs} rounds, medians; "
           f"{machine()}")

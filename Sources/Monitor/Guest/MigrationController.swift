@@ -199,6 +199,10 @@ public actor MigrationController: MigrationControl {
         isHybrid = settings.capabilities.has(.hybrid)
         showsBlocktime = settings.capabilities.has(.postcopyBlocktime)
         relay.onPhase { [weak self] status in Task { await self?.enterWhileRunning(status) } }
+        let sendPass: @Sendable (Int) -> Void = { [events] pass in
+            events.send(event: "MIGRATION_PASS", data: ["pass": QMPValue(pass)])
+        }
+        relay.onPass(sendsEvents ? sendPass : nil)
         enter(.setup)
     }
 
@@ -252,12 +256,18 @@ public actor MigrationController: MigrationControl {
 /// Turns the engine's phases into QMP's statuses.
 private final class PhaseRelay: MigrationObserver {
     private let handler = Mutex<(@Sendable (MigrationStatus) -> Void)?>(nil)
+    private let passHandler = Mutex<(@Sendable (Int) -> Void)?>(nil)
 
     func onPhase(_ handler: @escaping @Sendable (MigrationStatus) -> Void) { self.handler.withLock { $0 = handler } }
 
+    /// Sets what hears of each pass as it begins, on the engine's thread.
+    func onPass(_ handler: (@Sendable (Int) -> Void)?) { passHandler.withLock { $0 = handler } }
+
     func outgoingMigration(entered phase: OutgoingPhase) {
         switch phase {
-        case .pass: report(.active)
+        case .pass(let number):
+            report(.active)
+            passHandler.withLock { $0 }?(number)
         case .preSwitchover: report(.preSwitchover)
         case .deviceState: report(.device)
         case .postcopyDevice: report(.postcopyDevice)
