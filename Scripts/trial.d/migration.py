@@ -64,9 +64,9 @@ class Trial:
         self.check_end(last)
         last.expect_end(60)
 
-    def check_end(self, last):
-        """The workload's last line, and every line before it, must tell of no harm."""
-        _, match = last.wait_for("the final check", r"^workload: (?:BAD )?end:? ?(.*)", 180)
+    def check_end(self, last, count=1):
+        """The workload's last line, the count-th, and every line before it must tell of no harm."""
+        _, match = last.wait_for("the final check", r"^workload: (?:BAD )?end:? ?(.*)", 180, count)
         found = monitor.numbers(match.group(1))
         bad = {key: value for key, value in found.items()
                if value and (key.endswith("bad") or key in ("back", "disk_errors"))}
@@ -200,7 +200,7 @@ class StoredHop(Hop):
     """The guest goes into a file, its monitor ends, and a new one takes the guest from there."""
 
     def move(self):
-        departure, arrival, path = ways.stored(self.hop.transport, self.source, self.port)
+        departure, arrival, path = ways.stored(self.hop.transport, self.source, self.destination, self.port)
         self.prepare(self.source)
         self.migrate(departure)
         self.source.qmp.command("quit")

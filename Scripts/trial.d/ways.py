@@ -33,9 +33,10 @@ def prepare(transport, source, destination, port):
     raise ValueError(f"a live migration through {transport}")
 
 
-def stored(transport, source, number):
+def stored(transport, source, destination, number):
     """The addresses to write a guest to and to read it from, and the file, which both places reach."""
-    path = f"{source.place.shared}/{source.place.name}-{number}.stream"
+    folder = source.place.folder if source.place is destination.place else source.place.shared
+    path = f"{folder}/{number}.stream"
     if transport == "exec":
         return f"exec:cat >{path}", f"exec:cat {path}", path
     return f"file:{path}", f"file:{path}", path

@@ -127,11 +127,14 @@ extension KVMVirtualMachine {
     }
 
     /// Brings PICs, IOAPIC and timer back to what they are at power-on.
-    func resetInterruptControllers() throws(SystemError) {
+    ///
+    /// - Parameter timer: as it was made: it stands still. One that ticked would interrupt a kernel that does not know
+    ///   the PIC of this machine, and so has not told it a vector.
+    func resetInterruptControllers(timer: PITState) throws(SystemError) {
         try setPIC(.primaryPIC, PICState().kernelState(levelMask: 0xF8))
         try setPIC(.secondaryPIC, PICState().kernelState(levelMask: 0xDE))
         try setIOAPIC(KVM::IOAPICState(address: MachineLayout.ioAPICAddress))
-        try setTimer(PITState().kernelState(clockOffset: 0))
+        try setTimer(timer.kernelState(clockOffset: 0))
     }
 }
 

@@ -42,6 +42,7 @@ public final class Machine: Sendable {
     let firmware: RAMBlock
     /// The virtual CPUs as they were made: what a reset brings back.
     private let freshCPUs: [VirtualCPUState]
+    private let freshTimer: PITState
     private struct Observer: Sendable { weak let object: (any MachineObserver)? }
     private let observer = Mutex(Observer(object: nil))
     /// KVM's clock at which the guest stands still; nil before it first ran.
@@ -77,6 +78,7 @@ public final class Machine: Sendable {
         memory = GuestAddressSpace(regions: regions)
         slots = regions.enumerated().map { MemorySlot(number: UInt32($0.offset), region: $0.element) }
         for slot in slots { try kvm.set(slot) }
+        freshTimer = PITState(try kvm.getTimer(), clockOffset: 0)
 
         let relay = EventRelay()
         serial = SerialPort(
@@ -148,7 +150,7 @@ public final class Machine: Sendable {
     public func reset() throws {
         for device in allDevices { device.reset() }
         try VirtualCPUState.load(freshCPUs, into: threads.cpus, layout: xsaveLayout, virtualClock: clock.now)
-        try kvm.resetInterruptControllers()
+        try kvm.resetInterruptControllers(timer: freshTimer)
         if let boot = configuration.boot { try loadBootSource(boot) }
     }
 
