@@ -73,12 +73,6 @@ let package = Package(
         // Channels: tcp unix fd exec file.
         .target(name: "Transports", dependencies: ["Migration", "LinuxSystem"], swiftSettings: settings),
 
-        // How fast the engine moves memory, next to bare sockets.
-        .executableTarget(
-            name: "migration-benchmark",
-            dependencies: ["Migration", "Transports", "MigrationStream", "GuestMemory", "LinuxSystem"],
-            path: "Benchmarks/MigrationBenchmark", swiftSettings: settings),
-
         // What `apus stream` does, free of options and terminals.
         .target(
             name: "StreamTools", dependencies: ["MigrationStream", "PageCompression", "LinuxSystem"],
@@ -103,8 +97,7 @@ let package = Package(
             name: "apus",
             dependencies: [
                 "Monitor", "Machine", "BuiltInGuest", "Devices", "MigrationClient", "MigrationRecords", "QMPClient",
-                "QMP",
-                "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser,
+                "QMP", "Transports", "StreamTools", "MigrationStream", "HostCheck", "LinuxSystem", argumentParser,
             ],
             swiftSettings: settings),
 
@@ -163,7 +156,7 @@ let package = Package(
         .testTarget(
             name: "MachineTests",
             dependencies: [
-                "Machine", "KVM", "Devices", "Migration", "MigrationStream", "GuestMemory", "BuiltInGuest",
+                "apus", "Machine", "KVM", "Devices", "Migration", "MigrationStream", "GuestMemory", "BuiltInGuest",
                 "GuestSupport",
                 "LinuxSystem", "CLinux",
             ],

@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// What is measured from memory, without processes or sockets. Scripts/bench builds and runs it.
+// What Scripts/bench builds: measurements from memory, and the plain copier that migrations are held against.
 
 let package = Package(
     name: "Benchmarks",
@@ -16,6 +16,7 @@ let package = Package(
                 .enableUpcomingFeature("MemberImportVisibility"),
                 .enableExperimentalFeature("Lifetimes"),
                 .treatAllWarnings(as: .error),
-            ])
+            ]),
+        .executableTarget(name: "BareCopy", linkerSettings: [.linkedLibrary("pthread")]),
     ]
 )

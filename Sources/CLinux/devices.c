@@ -8,10 +8,12 @@
 #include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -95,4 +97,23 @@ int64_t clinux_wall_nanoseconds(void) {
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int clinux_pseudo_terminal(char *path, size_t size, int *other) {
+  int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (master < 0) return -errno;
+  struct termios settings;
+  int end = -1;
+  if (grantpt(master) != 0 || unlockpt(master) != 0 || ptsname_r(master, path, size) != 0 ||
+      (end = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC)) < 0 || tcgetattr(end, &settings) != 0)
+    goto fail;
+  cfmakeraw(&settings);
+  if (tcsetattr(end, TCSANOW, &settings) != 0) goto fail;
+  *other = end;
+  return master;
+fail:;
+  int number = errno;
+  if (end >= 0) close(end);
+  close(master);
+  return -number;
 }

@@ -37,6 +37,13 @@ static int integer_option(int fd, int name, int *value) {
   return getsockopt(fd, SOL_SOCKET, name, value, &length) < 0 ? -errno : 0;
 }
 
+int clinux_enlarge_unix_buffer(int fd, int bytes) {
+  int domain = 0, now = 0;
+  if (integer_option(fd, SO_DOMAIN, &domain) < 0 || domain != AF_UNIX) return 0;
+  if (integer_option(fd, SO_SNDBUF, &now) == 0 && now >= bytes) return 0;
+  return clinux_set_option(fd, SOL_SOCKET, SO_SNDBUF, bytes);
+}
+
 int clinux_socket_error(int fd) {
   int error = 0, result = integer_option(fd, SO_ERROR, &error);
   return result < 0 ? result : -error;

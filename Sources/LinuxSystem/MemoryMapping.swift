@@ -1,6 +1,14 @@
 internal import CLinux
 internal import Glibc
 
+/// Which of `count` pages of 4 KiB from `start` on are zero: bit 0 is the first. The guest may write them meanwhile.
+///
+/// - Precondition: `start` begins a page, and `count` is at most 64.
+public func zeroPages(at start: UnsafeRawPointer, count: Int) -> UInt64 {
+    precondition(count >= 0 && count <= 64 && UInt(bitPattern: start) & 0xfff == 0, "\(count) pages at \(start)")
+    return clinux_zero_pages(start, Int32(count))
+}
+
 /// A range of this process's memory with one owner, unmapped when that owner goes away.
 ///
 /// Readable and writable, page aligned, zero at first. The address is for those who hand memory to the kernel (a memory

@@ -48,6 +48,21 @@ public struct MemoryVectors: ~Copyable {
         byteCount += count
     }
 
+    /// Adds `count` records, each a header of 8 bytes and a page of 4 KiB: headers and pages each lie one after another.
+    ///
+    /// - Precondition: there is room for twice as many pieces.
+    public mutating func appendRecords(headers: UnsafeMutableRawPointer, pages: UnsafeMutableRawPointer, count: Int) {
+        precondition(end + 2 * count <= capacity, "\(2 * count) pieces more than \(capacity - end)")
+        var next = vectors + end
+        for index in 0..<count {
+            next[0] = iovec(iov_base: headers + index * 8, iov_len: 8)
+            next[1] = iovec(iov_base: pages + index * 4096, iov_len: 4096)
+            next += 2
+        }
+        end += 2 * count
+        byteCount += count * (8 + 4096)
+    }
+
     /// Adds a piece at the end that will only be read.
     public mutating func append(_ bytes: UnsafeRawBufferPointer) {
         guard let start = bytes.baseAddress else { return }

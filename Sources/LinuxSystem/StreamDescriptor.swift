@@ -36,6 +36,8 @@ public final class StreamDescriptor: Sendable {
             default: .pipe
             }
         if kind == .pipe { _ = try check(clinux_set_nonblocking(descriptor.number, 1), "fcntl") }
+        // With the usual 200 KiB both sides of a local connection go to sleep thousands of times for each GiB.
+        if kind == .socket { _ = clinux_enlarge_unix_buffer(descriptor.number, 2 << 20) }
         end = try EventDescriptor()
         self.descriptor = descriptor
     }

@@ -46,6 +46,9 @@ extension SystemError {
     /// ENOSPC.
     public static var noSpace: Int32 { ENOSPC }
 
+    /// ENODEV or ENOENT: what was named is not there.
+    public var isMissingDevice: Bool { number == ENODEV || number == ENOENT }
+
     /// Whether the kernel or the file system does not know what was asked.
     public var isUnsupported: Bool { number == EOPNOTSUPP || number == ENOSYS || number == ENOTTY || number == EINVAL }
 }

@@ -7,18 +7,34 @@ internal import MigrationStream
 
 /// How a machine is put together.
 extension Machine {
+    /// Says whether this host's KVM runs machines at all, and with such dirty rings.
+    ///
+    /// - Throws: The `MachineError` that making a machine would meet.
+    public static func checkHost(dirtyRingCapacity: Int? = nil) throws {
+        try check(try openKVM(), dirtyRingCapacity: dirtyRingCapacity)
+    }
+
+    static func openKVM() throws(MachineError) -> KVMSystem {
+        do throws(SystemError) { return try KVMSystem() } catch { throw .noKVM(error) }
+    }
+
+    static func check(_ system: KVMSystem, dirtyRingCapacity: Int?) throws(MachineError) {
+        let needs: [(KVMCapability, String)] = [
+            (.interruptController, "an interrupt controller"), (.pit2, "a timer"), (.xsave, "XSAVE"),
+            (.virtualCPUEvents, "virtual CPU events"), (.immediateExit, "immediate exit"), (.adjustClock, "a clock"),
+        ]
+        for (capability, name) in needs where system.value(of: capability) == 0 { throw .missingCapability(name) }
+        guard let capacity = dirtyRingCapacity else { return }
+        let largest = DirtyRingLog.largestCapacity(of: system)
+        guard capacity >= MachineConfiguration.smallestDirtyRing, capacity <= largest, capacity.nonzeroBitCount == 1
+        else { throw .dirtyRing(capacity: capacity, largest: largest) }
+    }
+
     /// KVM's part without memory and virtual CPUs: interrupt controllers, timer, and a dirty log that is cleared by hand.
     ///
     /// With a dirty ring instead of the log, the log's manual protection stays off: KVM would begin with all pages
     /// writable and report none.
     static func makeVirtualMachine(_ system: KVMSystem, dirtyRingCapacity: Int?) throws -> KVMVirtualMachine {
-        let needs: [(KVMCapability, String)] = [
-            (.interruptController, "an interrupt controller"), (.pit2, "a timer"), (.xsave, "XSAVE"),
-            (.virtualCPUEvents, "virtual CPU events"), (.immediateExit, "immediate exit"), (.adjustClock, "a clock"),
-        ]
-        for (capability, name) in needs where system.value(of: capability) == 0 {
-            throw MachineError.missingCapability(name)
-        }
         let machine = try system.makeVirtualMachine()
         try machine.setTSSAddress(MachineLayout.tssAddress)
         try machine.setIdentityMapAddress(MachineLayout.identityMapAddress)
@@ -26,11 +42,6 @@ extension Machine {
         try machine.makeTimer()
         try machine.setRouting(routes)
         if let capacity = dirtyRingCapacity {
-            let largest = DirtyRingLog.largestCapacity(of: system)
-            let possible = MachineConfiguration.smallestDirtyRing...max(MachineConfiguration.smallestDirtyRing, largest)
-            guard capacity <= largest, possible.contains(capacity), capacity.nonzeroBitCount == 1 else {
-                throw MachineError.dirtyRing(capacity: capacity, largest: largest)
-            }
             try DirtyRingLog.enable(capacity: capacity, for: machine)
             return machine
         }
@@ -52,8 +63,23 @@ extension Machine {
 
     static func makeBlock(_ name: String, _ kind: MemoryMapping.Kind, byteCount: Int) throws -> RAMBlock {
         do throws(SystemError) {
-            return RAMBlock(name: name, mapping: try MemoryMapping(kind, byteCount: byteCount, name: name))
-        } catch { throw MachineError.noMemory(byteCount: byteCount, error) }
+            // Reserved, so that memory the host does not have is refused here and not when the guest touches it.
+            return RAMBlock(
+                name: name, mapping: try MemoryMapping(kind, byteCount: byteCount, name: name, reservesMemory: true))
+        } catch {
+            guard case .hugePages(let size) = kind else { throw MachineError.noMemory(byteCount: byteCount, error) }
+            let pool = "/sys/kernel/mm/hugepages/hugepages-\(size >> 10)kB/free_hugepages"
+            let free = FileSystem.text(of: pool).flatMap { Int($0.filter(\.isNumber)) } ?? 0
+            throw MachineError.noHugePages(pageSize: size, needed: byteCount / size, free: free)
+        }
+    }
+
+    /// The files that QEMU's firmware reads its tables from are RAM blocks of their own in QEMU's stream. They are taken
+    /// and left unused: nobody can read them here, and a QEMU that the guest moves on to has its own.
+    static func makeFirmwareFiles() throws -> [RAMBlock] {
+        try [
+            ("/rom@etc/acpi/tables", 0x20_0000), ("/rom@etc/table-loader", 0x1_0000), ("/rom@etc/acpi/rsdp", 0x1000),
+        ].map { try makeBlock($0, .anonymousSmallPages, byteCount: $1) }
     }
 
     static func makeTransports(
@@ -75,6 +101,15 @@ extension Machine {
             transports.append(transport)
         }
         return transports
+    }
+
+    static func portBus(_ serial: SerialPort, _ clock: RealTimeClock?) -> Bus {
+        var mappings = [Bus.Mapping(address: MachineLayout.serialPort, byteCount: SerialPort.byteCount, device: serial)]
+        if let clock {
+            mappings.append(
+                .init(address: MachineLayout.clockPort, byteCount: RealTimeClock.byteCount, device: clock))
+        }
+        return .ports(mappings)
     }
 
     static func memoryBus(_ events: GenericEventDevice, _ transports: [MMIOTransport]) -> Bus {

@@ -13,10 +13,14 @@ extension Machine: MigratableMachine {
     public var uuid: MachineUUID { configuration.uuid }
 
     public var regions: [MemoryRegion] {
-        [
-            MemoryRegion(block: ram, beginsAsZero: configuration.boot == nil),
-            MemoryRegion(block: firmware, beginsAsZero: true),
-        ]
+        let memory = [MemoryRegion(block: ram, beginsAsZero: configuration.boot == nil || configuration.awaitsGuest)]
+        let (isAwaited, hasFirmware) = arrival.withLock { ($0.isAwaited, $0.hasFirmware) }
+        if isAwaited {
+            return memory
+                + ([firmware] + firmwareFiles).map { MemoryRegion(block: $0, beginsAsZero: true, isOptional: true) }
+        }
+        // Firmware there is none here; that of a QEMU is sent back as it came, and zeros must not replace it.
+        return memory + (hasFirmware ? [MemoryRegion(block: firmware, beginsAsZero: true, isOptional: true)] : [])
     }
 
     public var disks: [any MigratableDisk] { [] }

@@ -1,5 +1,6 @@
 internal import CLinux
 internal import Devices
+internal import GuestMemory
 internal import KVM
 internal import LinuxSystem
 internal import MigrationStream
@@ -16,7 +17,7 @@ extension Machine {
         var timer = TimerState()
         timer.clockOffset = now
         timer.ticksOffset = Int64(bitPattern: cpus[0].cpu.timeStampCounter)
-        var sections = [MachineSection(timer), MachineSection(firmwareConfiguration)]
+        var sections = [MachineSection(timer), MachineSection(arrival.withLock { $0.firmwareConfiguration })]
         for (index, cpu) in cpus.enumerated() {
             sections += [MachineSection(cpu.common, instance: index), MachineSection(cpu.cpu, instance: index)]
             if index == 0 { sections.append(MachineSection(TPROptimizationState())) }
@@ -28,7 +29,8 @@ extension Machine {
         sections.append(MachineSection(PICState(try kvm.getPIC(.primaryPIC)), instance: 0))
         sections.append(MachineSection(PICState(try kvm.getPIC(.secondaryPIC)), instance: 1))
         sections.append(
-            MachineSection(PITState(try kvm.getTimer(), clockOffset: now &- monotonicNanoseconds)))
+            MachineSection(PITState(try kvm.getTimer(), clockOffset: now &- monotonicNanoseconds, virtualClock: now)))
+        if let clockDevice { sections.append(MachineSection(clockDevice.sectionName, clockDevice.saveSection())) }
         sections.append(MachineSection(serial.sectionName, serial.saveSection()))
         sections += transportSections.map { MachineSection($0.name, $0.transport.saveSection()) }
         var global = GlobalState()
@@ -43,14 +45,6 @@ extension Machine {
             DeviceDescription(name: $0.name, instanceID: $0.instance, structure: $0.state.structure)
         }
         return VMDescriptionWriter(VMDescription(pageSize: 4096, devices: devices)).text
-    }
-
-    /// The device QEMU's firmware reads the machine's configuration from. There is none here and a guest that runs has
-    /// no more use for it; the section is what a destination that has one expects.
-    private var firmwareConfiguration: FirmwareConfigurationState {
-        var state = FirmwareConfigurationState()
-        state.acpi = .init(tables: 0x1000, linker: 0x1000, rsdp: 0x1000)
-        return state
     }
 
     /// KVM's clock now, and whether all virtual CPUs' time stamp counters agree with it.
@@ -95,6 +89,7 @@ extension Machine {
         case "i8259": instance < 2
         case "timer", "fw_cfg", "kvm-tpr-opt", "ioapic", "kvmclock", "acpi-ged", "i8254", "serial", "globalstate":
             instance == 0
+        case "mc146818rtc": instance == 0 && clockDevice != nil
         default: false
         }
     }
@@ -109,10 +104,13 @@ extension Machine {
             return
         }
         switch name {
+        case "mc146818rtc": try clockDevice?.loadSection(payload, version: version)
         case "serial": try serial.loadSection(payload, version: version)
         case "acpi-ged": try events.loadSection(payload, version: version)
+        case "fw_cfg":
+            let state = try decode(FirmwareConfigurationState.self, payload, version)
+            arrival.withLock { $0.firmwareConfiguration = state }
         // Read for its form only: there is nothing here that it could set.
-        case "fw_cfg": _ = try decode(FirmwareConfigurationState.self, payload, version)
         case "kvm-tpr-opt": _ = try decode(TPROptimizationState.self, payload, version)
         default: try loadCore(name, instance, version, payload)
         }
@@ -163,6 +161,7 @@ extension Machine {
             wanted.filter { !loaded.cpuSections.contains($0) }
             + transportSections.map(\.name).filter { !loaded.devices.contains($0) }
             + (loaded.timer == nil ? ["timer"] : [])
+            + (clockDevice.map { [$0.sectionName] } ?? []).filter { !loaded.devices.contains($0) }
         guard missing.isEmpty, let timer = loaded.timer else { throw MachineLoadError.missingSections(missing) }
         clock.set(timer.clockOffset)
         try VirtualCPUState.load(
@@ -174,7 +173,30 @@ extension Machine {
         if let state = loaded.intervalTimer {
             try kvm.setTimer(state.kernelState(clockOffset: timer.clockOffset &- monotonicNanoseconds))
         }
+        let hasFirmware = !firmware.isZero
+        arrival.withLock { arrival in
+            arrival.isAwaited = false
+            arrival.hasFirmware = hasFirmware
+        }
         if let state = loaded.kvmClock { kvmClock.withLock { $0 = state } }
         return loaded.global?.runState ?? "paused"
+    }
+}
+
+extension FirmwareConfigurationState {
+    /// The device QEMU's firmware reads the machine's configuration from. There is none here and a guest that runs has
+    /// no more use for it; the section is what a destination that has one expects.
+    static var microvm: FirmwareConfigurationState {
+        var state = FirmwareConfigurationState()
+        state.acpi = .init(tables: 0x1000, linker: 0x1000, rsdp: 0x1000)
+        return state
+    }
+}
+
+extension RAMBlock {
+    /// Whether every byte is zero.
+    fileprivate var isZero: Bool {
+        let bytes = bytes(at: 0, count: byteCount)
+        return stride(from: 0, to: byteCount, by: 8).allSatisfy { bytes.load(fromByteOffset: $0, as: UInt64.self) == 0 }
     }
 }

@@ -27,6 +27,7 @@ public final class Machine: Sendable {
     public let memory: GuestAddressSpace
     public let ram: RAMBlock
     public let serial: SerialPort
+    public let clockDevice: RealTimeClock?
     public let events: GenericEventDevice
     /// Transports in the order of their addresses, most without a device.
     public let transports: [MMIOTransport]
@@ -40,6 +41,9 @@ public final class Machine: Sendable {
     let dirtyRings: DirtyRingLog?
     let dirtyRates = Mutex(DirtyRateMeter())
     let firmware: RAMBlock
+    /// Memory of QEMU's firmware that the guest cannot see; empty unless a guest is to arrive.
+    let firmwareFiles: [RAMBlock]
+    let arrival: Mutex<Arrival>
     /// The virtual CPUs as they were made: what a reset brings back.
     private let freshCPUs: [VirtualCPUState]
     private let freshTimer: PITState
@@ -48,6 +52,15 @@ public final class Machine: Sendable {
     /// KVM's clock at which the guest stands still; nil before it first ran.
     let kvmClock = Mutex<KVMClockState?>(nil)
     let loading = Mutex(LoadedSections())
+
+    /// What is known of where the guest comes from.
+    struct Arrival: Sendable {
+        /// Whether a guest is still to come.
+        var isAwaited: Bool
+        /// Whether the guest came with firmware, which then goes on with it.
+        var hasFirmware = false
+        var firmwareConfiguration = FirmwareConfigurationState.microvm
+    }
 
     /// A part of a block in one of KVM's memory slots.
     struct MemorySlot: Sendable {
@@ -62,13 +75,15 @@ public final class Machine: Sendable {
         try configuration.validate()
         self.configuration = configuration
         layout = MachineLayout(ramByteCount: configuration.ramByteCount)
-        let system: KVMSystem
-        do throws(SystemError) { system = try KVMSystem() } catch { throw MachineError.noKVM(error) }
+        let system = try Self.openKVM()
+        try Self.check(system, dirtyRingCapacity: configuration.dirtyRingCapacity)
         kvm = try Self.makeVirtualMachine(system, dirtyRingCapacity: configuration.dirtyRingCapacity)
         ram = try Self.makeBlock(
             MachineLayout.ramBlockName, configuration.memoryKind, byteCount: configuration.ramByteCount)
         firmware = try Self.makeBlock(
             MachineLayout.firmwareBlockName, .anonymousSmallPages, byteCount: MachineLayout.firmwareByteCount)
+        firmwareFiles = try configuration.awaitsGuest ? Self.makeFirmwareFiles() : []
+        arrival = Mutex(Arrival(isAwaited: configuration.awaitsGuest))
         let regions =
             layout.regions(of: ram) + [
                 .init(
@@ -83,6 +98,11 @@ public final class Machine: Sendable {
         let relay = EventRelay()
         serial = SerialPort(
             line: KVMInterruptLine(machine: kvm, gsi: MachineLayout.serialInterrupt), channel: configuration.serial)
+        clockDevice =
+            configuration.hasClock
+            ? RealTimeClock(
+                line: KVMInterruptLine(machine: kvm, gsi: MachineLayout.clockInterrupt), memory: layout.clockMemory)
+            : nil
         events = GenericEventDevice(
             line: KVMInterruptLine(machine: kvm, gsi: MachineLayout.eventInterrupt), receiver: relay)
         transports = try Self.makeTransports(configuration, kvm, memory)
@@ -103,24 +123,25 @@ public final class Machine: Sendable {
         }
         threads = try VirtualCPUThreads(
             cpus: cpus, dirtyRings: dirtyRings,
-            ports: .ports([.init(address: MachineLayout.serialPort, byteCount: 8, device: serial)]),
+            ports: Self.portBus(serial, clockDevice),
             memory: Self.memoryBus(events, transports))
         relay.connect(to: self)
         for device in allDevices { device.pause() }
         try threads.start(reportingTo: self)
-        if let boot = configuration.boot { try loadBootSource(boot) }
+        if let boot = configuration.boot, !configuration.awaitsGuest { try loadBootSource(boot) }
     }
 
     /// Ends the threads of virtual CPUs and devices, for good. The machine is not used afterwards.
     public func end() {
         threads.end()
+        clockDevice?.end()
         for transport in transports { transport.end() }
     }
 
     public func setObserver(_ object: any MachineObserver) { observer.withLock { $0 = Observer(object: object) } }
 
     /// Every device with registers, in the order in which they are reset, paused and resumed.
-    var allDevices: [any Device] { [serial, events] + transports }
+    var allDevices: [any Device] { [serial] + (clockDevice.map { [$0] } ?? []) + [events] + transports }
 
     /// The kernel's ids of the virtual CPUs' threads.
     public var virtualCPUThreadIDs: [Int32] { threads.threadIDs }
@@ -161,7 +182,7 @@ public final class Machine: Sendable {
             .init(
                 virtualCPUCount: configuration.cpuCount,
                 transports: configuration.devices.indices.map { MachineLayout.transport(forDevice: $0) },
-                hasClock: false))
+                hasClock: configuration.hasClock))
         try memory.write(tables.bytes, at: GuestAddress(tables.address))
         let entry = try KernelLoader(layout: layout, memory: memory).load(
             kernel: kernel, initialRAMDisk: initialRAMDisk, commandLine: source.commandLine, rsdp: tables.address)

@@ -19,8 +19,12 @@ public struct MachineConfiguration: Sendable {
     public var uuid: MachineUUID
     /// What the guest starts with; nil for a machine that waits for a migration.
     public var boot: BootSource?
+    /// Whether a guest is to arrive from elsewhere before anything runs; `boot` is then what a reset starts.
+    public var awaitsGuest = false
     /// The host's end of the serial port.
     public var serial: any ByteChannel
+    /// Whether there is a real-time clock. QEMU's microvm has one with software emulation, and none with KVM.
+    public var hasClock = false
     /// The virtio devices in the order of QEMU's command line: the first takes the highest transport.
     public var devices: [any VirtioDevice]
 
@@ -49,6 +53,8 @@ public enum MachineError: Error, CustomStringConvertible {
     /// A dirty ring of this many entries; `largest` is what the kernel has.
     case dirtyRing(capacity: Int, largest: Int)
     case noMemory(byteCount: Int, SystemError)
+    /// The host's pool of huge pages is too small.
+    case noHugePages(pageSize: Int, needed: Int, free: Int)
 
     public var description: String {
         switch self {
@@ -69,6 +75,11 @@ public enum MachineError: Error, CustomStringConvertible {
                 "A dirty ring of \(capacity) entries is not possible: powers of two from \(smallest) to \(largest) are."
         case .noMemory(let byteCount, let error):
             return "\(byteCount >> 20) MiB of guest memory cannot be had: \(error)."
+        case .noHugePages(let pageSize, let needed, let free):
+            return """
+                \(needed) huge pages of \(pageSize >> 20) MiB are needed and the host's pool has \(free) free; \
+                /sys/kernel/mm/hugepages/hugepages-\(pageSize >> 10)kB/nr_hugepages sets its size.
+                """
         }
     }
 }

@@ -79,6 +79,20 @@ public struct MachineLayout: Equatable, Sendable {
     }
 }
 
+extension MachineLayout {
+    /// What firmware reads of the memory's size behind the clock's registers, by index; as QEMU leaves it there.
+    var clockMemory: [(index: Int, value: UInt8)] {
+        func place(_ count: Int, _ indices: Int...) -> [(index: Int, value: UInt8)] {
+            indices.enumerated().map { ($1, UInt8(truncatingIfNeeded: count >> (8 * $0))) }
+        }
+        let kibibytes = lowMemoryByteCount >> 10
+        let extended = min(max(0, kibibytes - 1024), 0xFFFF)
+        return place(min(kibibytes, 640), 0x15, 0x16) + place(extended, 0x17, 0x18) + place(extended, 0x30, 0x31)
+            + place(min(max(0, lowMemoryByteCount - (16 << 20)) >> 16, 0xFFFF), 0x34, 0x35)
+            + place(highMemoryByteCount >> 16, 0x5B, 0x5C, 0x5D)
+    }
+}
+
 /// A range of the memory map that a guest is told.
 public struct MemoryMapEntry: Equatable, Sendable {
     /// The numbers of e820 and of the PVH memory map.

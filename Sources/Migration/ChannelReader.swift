@@ -45,6 +45,17 @@ final class ChannelReader {
         end += 4
     }
 
+    /// Adds bytes that were received by other means than `refill`.
+    func append(copying bytes: UnsafeRawBufferPointer) {
+        guard let from = bytes.baseAddress else { return }
+        makeRoom(for: bytes.count)
+        (buffer.baseAddress.unsafelyUnwrapped + end).copyMemory(from: from, byteCount: bytes.count)
+        end += bytes.count
+    }
+
+    /// Somebody else received the end.
+    func markEnded() { hasEnded = true }
+
     /// Receives at least `count` more bytes, or until the peer ends.
     func refill(atLeast count: Int) throws(MigrationError) {
         makeRoom(for: count)

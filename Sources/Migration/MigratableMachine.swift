@@ -10,7 +10,7 @@ public protocol MigratableMachine: AnyObject, Sendable {
     var machineName: String { get }
     /// The UUID, `.none` if the machine has none.
     var uuid: MachineUUID { get }
-    /// The memory that moves, in the order of the block list. The same list for as long as the machine lives.
+    /// The memory that moves, in the order of the block list. The same list throughout a migration.
     var regions: [MemoryRegion] { get }
     /// The disks whose locks are handed over.
     var disks: [any MigratableDisk] { get }
@@ -62,10 +62,13 @@ public struct MemoryRegion: Sendable {
     public let block: RAMBlock
     /// Whether every byte is zero in a machine that has not run: pages received as zero then need no write.
     public let beginsAsZero: Bool
+    /// Whether a stream may leave it out, or hold less of it: memory of a peer's firmware.
+    public let isOptional: Bool
 
-    public init(block: RAMBlock, beginsAsZero: Bool) {
+    public init(block: RAMBlock, beginsAsZero: Bool, isOptional: Bool = false) {
         self.block = block
         self.beginsAsZero = beginsAsZero
+        self.isOptional = isOptional
     }
 }
 

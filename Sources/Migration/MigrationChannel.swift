@@ -14,6 +14,8 @@ public protocol MigrationChannel: AnyObject, Sendable {
     func send(_ vectors: inout MemoryVectors) throws(ChannelError) -> BackPressure
     /// Receives at most `buffer.count` bytes; 0 when the peer has ended.
     func receive(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError) -> Int
+    /// Receives into `vectors` what one call gives, which is forgotten there; 0 when the peer has ended.
+    func receive(some vectors: inout MemoryVectors) throws(ChannelError) -> Int
     /// Fills all of `vectors`, which is empty afterwards.
     ///
     /// - Throws: `ChannelError` also when the peer ends before.

@@ -41,6 +41,14 @@ public final class DescriptorChannel: MigrationChannel {
         }
     }
 
+    public func receive(some vectors: inout MemoryVectors) throws(ChannelError) -> Int {
+        do throws(SystemError) {
+            return try descriptor.receive(&vectors)
+        } catch {
+            throw failure("receive", error)
+        }
+    }
+
     public func receive(all vectors: inout MemoryVectors) throws(ChannelError) {
         while !vectors.isEmpty {
             let count: Int

@@ -170,8 +170,22 @@ struct VirtualCPUStateTests {
         var kernel = kvm_pit_state2()
         kernel.channels.0.count = 11932
         kernel.channels.0.count_load_time = 7_000
-        let state = PITState(kernel, clockOffset: -2_000)
+        let state = PITState(kernel, clockOffset: -2_000, virtualClock: 0)
         #expect(state.channels[0].countLoadTime == 5_000)
         #expect(state.kernelState(clockOffset: 1_000).channels.0.count_load_time == 4_000)
+    }
+
+    /// Counts of 1193 ticks last 999.847 microseconds.
+    @Test(
+        arguments: [
+            (2, 0, 1_000_685), (2, 1_500_000, 2_000_533), (3, 0, 500_342), (3, 600_000, 999_847), (0, 0, 999_847),
+            (0, 2_000_000, -1), (4, 999_900, 1_000_685), (5, 2_000_000, -1),
+        ] as [(UInt8, Int64, Int64)])
+    func `the interval timer's next transition is told`(mode: UInt8, now: Int64, next: Int64) {
+        var kernel = kvm_pit_state2()
+        kernel.channels.0.count = 1193
+        kernel.channels.0.mode = mode
+        let state = PITState(kernel, clockOffset: 0, virtualClock: now)
+        #expect(state.nextTransitionTime == next)
     }
 }

@@ -208,6 +208,13 @@ public final class SimulatedChannel: MigrationChannel, @unchecked Sendable {
         return bytes.count
     }
 
+    public func receive(some vectors: inout MemoryVectors) throws(ChannelError) -> Int {
+        try network.checkFault(side, "receive")
+        let count = try receiveSome(into: vectors.piece(0))
+        vectors.removeFirst(count)
+        return count
+    }
+
     public func receive(all vectors: inout MemoryVectors) throws(ChannelError) {
         try network.checkFault(side, "receive")
         while !vectors.isEmpty {

@@ -56,6 +56,8 @@ int clinux_accept(int fd);
 int clinux_shutdown(int fd, int how);
 int clinux_set_option(int fd, int level, int name, int value);
 int clinux_local_port(int fd);
+// Gives a UNIX socket room for so many sent bytes, if it has less and the kernel allows it; others grow by themselves.
+int clinux_enlarge_unix_buffer(int fd, int bytes);
 // The error of a connect that was not waited for: 0 or -errno.
 int clinux_socket_error(int fd);
 // Whether the socket waits for connections: 1 or 0.

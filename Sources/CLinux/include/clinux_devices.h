@@ -26,6 +26,9 @@ int clinux_tap_set_header_length(int fd, int length);
 int clinux_tap_set_offload(int fd, unsigned int offload);
 enum { CLINUX_TAP_CSUM = 1, CLINUX_TAP_TSO4 = 2, CLINUX_TAP_TSO6 = 4, CLINUX_TAP_ECN = 8, CLINUX_TAP_UFO = 16 };
 
+// Makes a terminal in raw mode: its master is returned, its other end is `*other`, whose path is written to `path`.
+int clinux_pseudo_terminal(char *path, size_t size, int *other);
+
 // Fills `count` bytes from the kernel's generator.
 int clinux_random(void *buffer, size_t count);
 int64_t clinux_wall_nanoseconds(void);

@@ -33,6 +33,8 @@ int clinux_resident(void *address, size_t length, unsigned char *result);
 int clinux_memfd(const char *name, uint64_t huge_page_size);
 // Seals a memfd against growing and shrinking.
 int clinux_seal_size(int fd);
+// Which of up to 64 pages of 4 KiB are zero: bit 0 is the first. `start` begins a page.
+uint64_t clinux_zero_pages(const void *start, int count);
 int64_t clinux_page_size(void);
 
 #endif

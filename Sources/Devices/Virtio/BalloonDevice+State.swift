@@ -45,7 +45,7 @@ extension BalloonDevice {
         let live = live.withLock { $0 }
         state.wantedPageCount = live.wantedPageCount
         state.actualPageCount = live.actualPageCount
-        if features & Feature.hints != 0 {
+        if live.acceptedFeatures & Feature.hints != 0 {
             state.freePageHint = .init(commandID: live.hints.commandID, status: live.hints.phase.rawValue)
         }
         if live.acceptedFeatures & Feature.poison != 0 { state.poison = live.poison }

@@ -23,7 +23,7 @@ public final class BalloonDevice: VirtioDevice {
     public let features: UInt64
     public let link = VirtioLink()
     public let hostDescriptor: Int32? = nil
-    private let memory: GuestAddressSpace
+    private let ramByteCount: Int
     private let hintQueue: Int?
     private let reportQueue: Int?
     let live = Mutex(Live())
@@ -63,12 +63,12 @@ public final class BalloonDevice: VirtioDevice {
         static let reporting: UInt64 = 1 << 5
     }
 
-    /// Makes a balloon for the guest whose memory is `memory`.
+    /// Makes a balloon for a guest with `ramByteCount` bytes of memory.
     ///
     /// Hints and reports are options, as `free-page-hint=` and `free-page-reporting=` of QEMU's are, because they change
     /// the number of queues.
-    public init(memory: GuestAddressSpace, hasHints: Bool = false, hasReporting: Bool = false) {
-        self.memory = memory
+    public init(ramByteCount: Int, hasHints: Bool = false, hasReporting: Bool = false) {
+        self.ramByteCount = ramByteCount
         var sizes: [UInt16] = [128, 128, 128]
         var features = Feature.statistics | Feature.poison
         if hasHints {
@@ -89,8 +89,7 @@ public final class BalloonDevice: VirtioDevice {
 
     /// Asks the guest to give back all but `byteCount` of its memory. Any thread.
     public func setTarget(byteCount: Int) {
-        let total = memory.regions.filter { !$0.isReadOnly }.reduce(0) { $0 + $1.byteCount }
-        live.withLock { $0.wantedPageCount = UInt32(clamping: max(0, total - byteCount) / pageSize) }
+        live.withLock { $0.wantedPageCount = UInt32(clamping: max(0, ramByteCount - byteCount) / pageSize) }
         link.configurationChanged()
     }
 
@@ -129,7 +128,7 @@ public final class BalloonDevice: VirtioDevice {
         switch queue {
         case 0, 1:
             while let chain = try queues.take(from: queue) {
-                if queue == 0 { inflate(chain.read(count: Self.largestList)) }
+                if queue == 0 { inflate(chain.read(count: Self.largestList), queues.memory) }
                 try queues.give(chain, byteCount: 0)
             }
         case hintQueue:
@@ -152,7 +151,7 @@ public final class BalloonDevice: VirtioDevice {
     private static let largestList = 4 * 65536
 
     /// Drops the pages of a list of page numbers, u32 each, in runs.
-    private func inflate(_ list: [UInt8]) {
+    private func inflate(_ list: [UInt8], _ memory: GuestAddressSpace) {
         let pages = stride(from: 0, to: list.count / 4 * 4, by: 4).map { UInt64(UInt32(littleEndian: list, at: $0)) }
         var run: (first: UInt64, count: Int)?
         // Linux lists pages downwards or upwards; sorted, neighbours become one call.
@@ -161,20 +160,20 @@ public final class BalloonDevice: VirtioDevice {
                 run = (open.first, open.count + 1)
                 continue
             }
-            if let run { drop(run.first, run.count) }
+            if let run { drop(run.first, run.count, memory) }
             run = (page, 1)
         }
-        if let run { drop(run.first, run.count) }
+        if let run { drop(run.first, run.count, memory) }
     }
 
-    private func drop(_ firstPage: UInt64, _ pageCount: Int) {
+    private func drop(_ firstPage: UInt64, _ pageCount: Int, _ memory: GuestAddressSpace) {
         let address = GuestAddress(firstPage * UInt64(pageSize))
         if let slice = try? memory.slice(at: address, byteCount: pageCount * pageSize, forWriting: true) {
             return drop(slice)
         }
         // Not all of the run is memory: the pages that are, one by one.
         guard pageCount > 1 else { return }
-        for index in 0..<pageCount { drop(firstPage + UInt64(index), 1) }
+        for index in 0..<pageCount { drop(firstPage + UInt64(index), 1, memory) }
     }
 
     /// Gives back the whole pages of a slice.

@@ -75,6 +75,17 @@ extension CPUState {
         return fields
     }()
 
+    /// Sets the bits above the processor's addresses in the masks of memory types, as QEMU's stream has them: a
+    /// destination with wider addresses then finds them set.
+    mutating func widenMemoryTypeMasks(from addressMask: UInt64) {
+        for index in mtrrVariable.indices { mtrrVariable[index].mask |= ((1 << 52) - 1) & ~addressMask }
+    }
+
+    /// Clears those bits again, which the processor refuses.
+    mutating func narrowMemoryTypeMasks(to addressMask: UInt64) {
+        for index in mtrrVariable.indices { mtrrVariable[index].mask &= addressMask }
+    }
+
     static let deadlineField = MSRField(timeStampCounterDeadlineMSR, \.extra.tscDeadline)
 
     /// Takes over what the kernel gave; a register that it does not have keeps its default.

@@ -141,9 +141,11 @@ extension PICState {
 }
 
 extension PITState {
-    /// - Parameter clockOffset: the virtual clock minus the kernel's monotonic one, in nanoseconds; the kernel tells
-    ///   the channels' times in the latter.
-    init(_ kernel: kvm_pit_state2, clockOffset: Int64) {
+    /// - Parameters:
+    ///   - clockOffset: the virtual clock minus the kernel's monotonic one, in nanoseconds; the kernel tells the
+    ///     channels' times in the latter.
+    ///   - virtualClock: nanoseconds of the guest's clock now.
+    init(_ kernel: kvm_pit_state2, clockOffset: Int64, virtualClock: Int64) {
         self.init()
         interruptDisabled = kernel.flags & UInt32(KVM_PIT_FLAGS_HPET_LEGACY) != 0 ? 1 : 0
         let all = [kernel.channels.0, kernel.channels.1, kernel.channels.2]
@@ -162,6 +164,9 @@ extension PITState {
             channels[index].gate = channel.gate
             channels[index].countLoadTime = channel.count_load_time &+ clockOffset
         }
+        // The kernel does not tell; a destination that keeps the timer itself has nothing else to start it by.
+        nextTransitionTime = channels[0].transition(after: virtualClock) ?? -1
+        channels[0].nextTransitionTime = max(0, nextTransitionTime)
     }
 
     func kernelState(clockOffset: Int64) -> kvm_pit_state2 {
@@ -186,5 +191,44 @@ extension PITState {
         kernel.flags = interruptDisabled != 0 ? UInt32(KVM_PIT_FLAGS_HPET_LEGACY) : 0
         kernel.channels = (kernelChannel(channels[0]), kernelChannel(channels[1]), kernelChannel(channels[2]))
         return kernel
+    }
+}
+
+extension PITState.Channel {
+    /// Ticks a second of the counters.
+    private static let frequency: Int64 = 1_193_182
+
+    /// When the output changes next after `time`, nil if it does not; nanoseconds of the virtual clock.
+    ///
+    /// Modes 2 and 3 are periodic: an output that is low for a tick, and a square wave. The others count once.
+    func transition(after time: Int64) -> Int64? {
+        let count = Int64(count)
+        guard count > 0 else { return nil }
+        let elapsed = Self.ticks(in: max(0, time - countLoadTime))
+        let period = elapsed / count * count
+        let next: Int64
+        switch mode {
+        case 2: next = elapsed == period && elapsed != 0 ? period + count : period + count + 1
+        case 3:
+            let half = (count + 1) / 2
+            next = elapsed - period < half ? period + half : period + count
+        case 4, 5:
+            guard elapsed <= count else { return nil }
+            next = elapsed < count ? count : count + 1
+        default:
+            guard elapsed < count else { return nil }
+            next = count
+        }
+        return max(time + 1, countLoadTime + Self.nanoseconds(of: next))
+    }
+
+    private static func ticks(in nanoseconds: Int64) -> Int64 {
+        let (seconds, rest) = nanoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
+        return seconds * frequency + rest * frequency / 1_000_000_000
+    }
+
+    private static func nanoseconds(of ticks: Int64) -> Int64 {
+        let (seconds, rest) = ticks.quotientAndRemainder(dividingBy: frequency)
+        return seconds * 1_000_000_000 + rest * 1_000_000_000 / frequency
     }
 }

@@ -50,6 +50,7 @@ extension VirtualCPUState {
         cpu.setDebugRegisters(try virtualCPU.getDebugRegisters())
         let indices = (CPUState.msrFields + [CPUState.deadlineField]).map(\.index)
         cpu.setMSRs(try virtualCPU.getMSRs(indices).registers)
+        cpu.widenMemoryTypeMasks(from: layout.physicalAddressMask)
         cpu.extra.tscKilohertz = Int64(try virtualCPU.getTSCFrequency())
         cpu.updateHiddenFlags()
         apic = MigrationStream::LocalAPICState(
@@ -97,7 +98,7 @@ extension VirtualCPUState {
         try virtualCPU.setXCRs(kvm_xcrs(extendedControlRegister0: cpu.xcr0))
         try virtualCPU.setRegisters(cpu.kvmRegisters)
         try virtualCPU.setDebugRegisters(cpu.kvmDebugRegisters)
-        try setMSRs(of: virtualCPU)
+        try setMSRs(of: virtualCPU, layout)
         try virtualCPU.setLocalAPIC(apic.kernelState(virtualClock: virtualClock))
         if cpu.extra.tscDeadline != 0 {
             _ = try virtualCPU.setMSRs([
@@ -108,7 +109,9 @@ extension VirtualCPUState {
         try virtualCPU.setMultiprocessorState(cpu.multiprocessorState)
     }
 
-    private func setMSRs(of virtualCPU: KVMVirtualCPU) throws {
+    private func setMSRs(of virtualCPU: KVMVirtualCPU, _ layout: XSaveLayout) throws {
+        var cpu = cpu
+        cpu.narrowMemoryTypeMasks(to: layout.physicalAddressMask)
         let registers = cpu.msrs.filter { $0.register.index != CPUState.timeStampCounterMSR }
         let refused = Set(try virtualCPU.setMSRs(registers.map(\.register)))
         for (register, isDefault) in registers where refused.contains(register) && !isDefault {

@@ -44,6 +44,8 @@ struct XSaveLayout: Sendable {
     static let stateBits = 512
 
     private let offsets: [Part: Int]
+    /// The bits that an address of guest memory can have: no part of the area, but a fact of the processor as well.
+    let physicalAddressMask: UInt64
 
     /// - Parameter cpuid: what the host supports; leaf 13 says where each part is.
     init(cpuid: [kvm_cpuid_entry2]) {
@@ -53,6 +55,8 @@ struct XSaveLayout: Sendable {
             offsets[part] = Int(entry.ebx)
         }
         self.offsets = offsets
+        let width = cpuid.first { $0.function == 0x8000_0008 }.map { UInt64($0.eax & 0xFF) } ?? 36
+        physicalAddressMask = (1 << min(max(width, 32), 52)) - 1
     }
 
     /// Where `part` begins in an area of `byteCount` bytes; nil if this host does not have it.

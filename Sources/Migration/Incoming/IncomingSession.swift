@@ -9,6 +9,7 @@ final class IncomingSession {
     private let dialect: StreamDialect
     private let connections: IncomingConnections
     private let memory: ReceivedMemory
+    private let runReceiver: RunReceiver
     private var channel: (any MigrationChannel)?
     private var decoder = StreamDecoder()
     /// Whether the source wants answers.
@@ -23,6 +24,7 @@ final class IncomingSession {
         dialect = migration.dialect
         connections = migration.connections
         memory = migration.connections.multifd.memory
+        runReceiver = RunReceiver(memory: memory)
     }
 
     /// Loads the guest; whether it ran at the source.
@@ -53,6 +55,7 @@ final class IncomingSession {
         case .element(let element, let byteCount):
             let goesOn = try load(element, in: reader.unreadBytes)
             reader.skip(byteCount)
+            if case .pages(let run) = element, run.content == .plain { try receive(after: run, reader) }
             return goesOn
         }
     }
@@ -108,14 +111,16 @@ final class IncomingSession {
         guard let region = memory.region(named: block.name) else { throw MigrationError.unknownBlock(block.name) }
         let here = memory.block(region).byteCount
         let stream = block.usedByteCount ?? 0
-        guard here == stream else { throw MigrationError.blockSizeMismatch(block.name, here: here, stream: stream) }
+        guard here == stream || memory.isOptional(region) && stream <= here else {
+            throw MigrationError.blockSizeMismatch(block.name, here: here, stream: stream)
+        }
         regions.append(region)
     }
 
     /// The block list is over: it must have named all of memory.
     private func beginPages() throws {
         if hasBegun { return }
-        for region in 0..<memory.count where !regions.contains(region) {
+        for region in 0..<memory.count where !regions.contains(region) && !memory.isOptional(region) {
             throw MigrationError.missingBlock(memory.block(region).name)
         }
         hasBegun = true
@@ -162,6 +167,13 @@ final class IncomingSession {
                 source += run.recordByteCount
             }
         }
+    }
+
+    /// Receives what follows a run at the end of the buffer without that buffer.
+    private func receive(after run: PageRun, _ reader: ChannelReader) throws {
+        guard run.pageCount > 1, !reader.hasEnded else { return }
+        let region = regions[run.block.index]
+        decoder.passOver(pageCount: try runReceiver.receive(region: region, from: run.endOffset, reader))
     }
 
     private func apply(_ page: EncodedPage, in bytes: UnsafeRawBufferPointer) throws {

@@ -188,8 +188,8 @@ private final class ReceivingLane {
             }
             if inflater == nil { try receivePages(packet) } else { try inflatePages(packet) }
         }
-        for offset in packet.zeroOffsets {
-            try memory.fill(region: region, offset: Int(clamping: offset), pageCount: 1, with: 0)
+        try forEachRun(of: packet.zeroOffsets) { offset, pageCount in
+            try memory.fill(region: region, offset: offset, pageCount: pageCount, with: 0)
         }
         return packet.flags.contains(.sync)
     }
@@ -214,11 +214,26 @@ private final class ReceivingLane {
     }
 
     private func receivePages(_ packet: MultifdPacket) throws {
-        for offset in packet.normalOffsets {
-            let target = try memory.target(region: region, offset: Int(clamping: offset), pageCount: 1)
+        try forEachRun(of: packet.normalOffsets) { offset, pageCount in
+            let target = try memory.target(region: region, offset: offset, pageCount: pageCount)
             vectors.append(target.baseAddress.unsafelyUnwrapped, count: target.count)
         }
         do { try channel.receive(all: &vectors) } catch { throw MigrationError.channel(error) }
+    }
+
+    /// Calls `body` with each run of pages that follow one another: the first one's offset, and how many.
+    private func forEachRun(of offsets: ArraySlice<UInt64>, _ body: (Int, Int) throws -> Void) rethrows {
+        guard var first = offsets.first else { return }
+        var pageCount = 0
+        for offset in offsets {
+            if offset != first &+ UInt64(pageCount * pageSize) {
+                try body(Int(clamping: first), pageCount)
+                first = offset
+                pageCount = 0
+            }
+            pageCount += 1
+        }
+        try body(Int(clamping: first), pageCount)
     }
 
     private func inflatePages(_ packet: MultifdPacket) throws {

@@ -91,9 +91,8 @@ final class MainChannel {
     func writeZeroPages(_ runs: [ZeroPageQueue.Run], tracker: DirtyTracker) throws {
         for run in runs {
             let block = tracker.block(run.region)
-            for page in run.first..<run.first + run.pageCount {
-                try pages.appendZero(region: run.region, block: block, offset: page * pageSize)
-            }
+            try pages.appendZeros(
+                region: run.region, block: block, offset: run.first * pageSize, count: run.pageCount)
         }
     }
 

@@ -1,22 +1,22 @@
 internal import GuestMemory
+internal import LinuxSystem
 internal import MigrationStream
 internal import PageCompression
 
 /// Writes pages as packets of a multifd channel: a header that lists them, then their bytes.
 ///
 /// A packet holds up to 128 pages of one block. Pages of zeros are listed behind the others (QEMU since 9.0), or given
-/// to the main channel through `zeroPages`.
+/// to the main channel through `zeroQueue`.
 final class MultifdPageWriter: PageWriter {
     private let output: StreamOutput
     private let counters: TransferCounters
     private let detection: StreamDialect.ZeroPageDetection
-    private let zeroPages: ZeroPageQueue
+    private let zeroQueue: ZeroPageQueue
     private let packetNumbers: PacketNumbers
     private var compressor: PacketCompressor?
     private var block: RAMBlock?
     private var region = -1
-    private var normal: [UInt64] = []
-    private var zero: [UInt64] = []
+    private var pages = PacketPages()
     private static let capacity = MultifdPacket.usualCapacity
 
     init(
@@ -26,11 +26,9 @@ final class MultifdPageWriter: PageWriter {
         self.output = output
         self.counters = counters
         detection = dialect.zeroPages
-        self.zeroPages = zeroPages
+        zeroQueue = zeroPages
         self.packetNumbers = packetNumbers
         compressor = try PacketCompressor(dialect.compression)
-        normal.reserveCapacity(Self.capacity)
-        zero.reserveCapacity(Self.capacity)
     }
 
     func append(region: Int, block: RAMBlock, first: Int, pageCount: Int) throws {
@@ -40,23 +38,34 @@ final class MultifdPageWriter: PageWriter {
             self.block = block
         }
         var zeroCount = 0
-        let start = UnsafeRawBufferPointer(block.bytes(at: first * pageSize, count: pageCount * pageSize))
-        for index in 0..<pageCount {
-            let offset = (first + index) * pageSize
-            let page = UnsafeRawBufferPointer(rebasing: start[index * pageSize..<(index + 1) * pageSize])
-            if detection != .none && isZeroPage(page.bytes) {
-                zeroCount += 1
-                if detection == .legacy {
-                    zeroPages.add(region: region, page: first + index)
-                    continue
-                }
-                zero.append(UInt64(offset))
-            } else {
-                normal.append(UInt64(offset))
-            }
-            if normal.count + zero.count == Self.capacity { try sendPacket() }
+        for group in stride(from: first, to: first + pageCount, by: 64) {
+            let count = min(64, first + pageCount - group)
+            let start = block.bytes(at: group * pageSize, count: count * pageSize)
+            guard let address = start.baseAddress else { return }
+            let isZero = detection == .none ? 0 : zeroPages(at: address, count: count)
+            zeroCount += isZero.nonzeroBitCount
+            try add(group, count: count, isZero: isZero)
         }
         counters.addPages(normal: pageCount - zeroCount, zero: zeroCount)
+    }
+
+    /// Adds up to 64 pages from page `first` on; a bit of `isZero` says whether one is zero.
+    private func add(_ first: Int, count: Int, isZero: UInt64) throws {
+        var index = 0
+        while index < count {
+            if pages.count == Self.capacity { try sendPacket() }
+            let isZeroRun = isZero >> UInt64(index) & 1 == 1
+            let others = (isZeroRun ? ~isZero : isZero) >> UInt64(index)
+            let length = min(count - index, others.trailingZeroBitCount)
+            if isZeroRun && detection == .legacy {
+                zeroQueue.add(region: region, first: first + index, pageCount: length)
+                index += length
+            } else {
+                let fitting = min(length, Self.capacity - pages.count)
+                pages.append(first + index, count: fitting, isZero: isZeroRun)
+                index += fitting
+            }
+        }
     }
 
     func finishPass() throws {
@@ -77,23 +86,22 @@ final class MultifdPageWriter: PageWriter {
     private var flags: MultifdFlags { compressor?.flags ?? [] }
 
     private func sendPacket() throws {
-        guard let block, !normal.isEmpty || !zero.isEmpty else { return }
+        guard let block, pages.count > 0 else { return }
         var data = UnsafeRawBufferPointer(start: nil, count: 0)
-        if compressor != nil && !normal.isEmpty {
-            data = try compressor?.compress(normal, of: block) ?? data
+        if compressor != nil && !pages.normal.isEmpty {
+            data = try compressor?.compress(pages.normal, of: block) ?? data
         }
         let isCompressed = compressor != nil
         try writePacket(
             MultifdPacket(
-                flags: flags, packetNumber: packetNumbers.next(), block: block.name, normalOffsets: normal,
-                zeroOffsets: zero, dataByteCount: isCompressed ? data.count : normal.count * pageSize))
+                flags: flags, packetNumber: packetNumbers.next(), block: block.name, normalOffsets: pages.normal,
+                zeroOffsets: pages.zero, dataByteCount: isCompressed ? data.count : pages.normal.count * pageSize))
         if let start = data.baseAddress {
             output.append(UnsafeMutableRawPointer(mutating: start), count: data.count)
         } else if !isCompressed {
-            for offset in normal { output.append(block.hostAddress + Int(offset), count: pageSize) }
+            for run in pages.normalRuns { output.append(block.hostAddress + run.lowerBound, count: run.count) }
         }
-        normal.removeAll(keepingCapacity: true)
-        zero.removeAll(keepingCapacity: true)
+        pages.removeAll()
         // The compressor's output is written over by the next packet; a packet is large enough for a call of its own.
         try output.flush()
     }
@@ -101,6 +109,36 @@ final class MultifdPageWriter: PageWriter {
     private func writePacket(_ packet: MultifdPacket) throws {
         try output.reserve(byteCount: packet.byteCount, pieceCount: Self.capacity + 1)
         try output.write(byteCount: packet.byteCount) { packet.write(into: &$0) }
+    }
+}
+
+/// The pages of the packet that is being put together.
+private struct PacketPages {
+    private(set) var normal: [UInt64] = []
+    private(set) var zero: [UInt64] = []
+    /// The bytes of the block that `normal` names, in pieces as long as they are.
+    private(set) var normalRuns: [Range<Int>] = []
+
+    var count: Int { normal.count + zero.count }
+
+    mutating func append(_ first: Int, count: Int, isZero: Bool) {
+        let start = first * pageSize
+        for index in 0..<count {
+            let offset = UInt64(start + index * pageSize)
+            if isZero { zero.append(offset) } else { normal.append(offset) }
+        }
+        if isZero { return }
+        if let last = normalRuns.last, last.upperBound == start {
+            normalRuns[normalRuns.count - 1] = last.lowerBound..<start + count * pageSize
+        } else {
+            normalRuns.append(start..<start + count * pageSize)
+        }
+    }
+
+    mutating func removeAll() {
+        normal.removeAll(keepingCapacity: true)
+        zero.removeAll(keepingCapacity: true)
+        normalRuns.removeAll(keepingCapacity: true)
     }
 }
 

@@ -19,12 +19,12 @@ final class ZeroPageQueue: Sendable {
         var pageCount: Int
     }
 
-    func add(region: Int, page: Int) {
+    func add(region: Int, first: Int, pageCount: Int) {
         runs.withLock { runs in
-            if let last = runs.last, last.region == region, last.first + last.pageCount == page {
-                runs[runs.count - 1].pageCount += 1
+            if let last = runs.last, last.region == region, last.first + last.pageCount == first {
+                runs[runs.count - 1].pageCount += pageCount
             } else {
-                runs.append(Run(region: region, first: page, pageCount: 1))
+                runs.append(Run(region: region, first: first, pageCount: pageCount))
             }
         }
     }

@@ -1,3 +1,4 @@
+internal import GuestMemory
 internal import LinuxSystem
 internal import MigrationStream
 
@@ -42,9 +43,37 @@ final class StreamOutput {
         used += count
     }
 
-    /// Adds bytes that stay where they are until they are sent.
+    /// Adds bytes that stay where they are until they are sent; there must be room.
     @inline(__always)
     func append(_ start: UnsafeMutableRawPointer, count: Int) { vectors.append(start, count: count) }
+
+    /// Adds page records that continue their block, as many as there is room for; how many.
+    ///
+    /// `word` is the header of the first, at `pages`; the others follow in both. There must be room for one.
+    func appendRecords(word: UInt64, pages: UnsafeMutableRawPointer, count: Int) -> Int {
+        let fitting = min(count, (arena.count - used) / 8, (vectors.room - 1) / 2)
+        let headers = free
+        for index in 0..<fitting {
+            let header = (word + UInt64(index * pageSize)).bigEndian
+            headers.storeBytes(of: header, toByteOffset: index * 8, as: UInt64.self)
+        }
+        vectors.appendRecords(headers: headers, pages: pages, count: fitting)
+        used += fitting * 8
+        return fitting
+    }
+
+    /// Adds records of zero pages that continue their block, as many as there is room for; how many.
+    func appendZeroRecords(word: UInt64, count: Int) -> Int {
+        let fitting = min(count, (arena.count - used) / 9)
+        let start = free
+        for index in 0..<fitting {
+            let record = start + index * 9
+            record.storeBytes(of: (word + UInt64(index * pageSize)).bigEndian, as: UInt64.self)
+            record.storeBytes(of: 0, toByteOffset: 8, as: UInt8.self)
+        }
+        advance(fitting * 9)
+        return fitting
+    }
 
     /// Adds own bytes written by `body`; there must be room for `byteCount`.
     func write(byteCount: Int, _ body: (inout StreamWriter) -> Void) throws {

@@ -1,4 +1,5 @@
 internal import GuestMemory
+internal import LinuxSystem
 internal import MigrationStream
 
 /// Writes pages as records of the main channel: a header from the arena, then the page straight from guest memory.
@@ -24,45 +25,93 @@ final class StreamPageWriter: PageWriter {
     }
 
     func append(region: Int, block: RAMBlock, first: Int, pageCount: Int) throws {
-        var zeroCount = 0
-        var normalCount = 0
-        let start = block.bytes(at: first * pageSize, count: pageCount * pageSize)
-        for index in 0..<pageCount {
-            let page = UnsafeMutableRawBufferPointer(rebasing: start[index * pageSize..<(index + 1) * pageSize])
-            let offset = (first + index) * pageSize
-            if findsZeroPages && isZeroPage(UnsafeRawBufferPointer(page).bytes) {
-                try appendZero(region: region, block: block, offset: offset)
-                zeroCount += 1
-            } else if let delta {
-                normalCount += try append(page, delta: delta, region: region, block: block, offset: offset) ? 1 : 0
-            } else {
-                try writeHeader(.page, region: region, block: block, offset: offset, follows: 0)
-                output.append(page.baseAddress.unsafelyUnwrapped, count: pageSize)
-                normalCount += 1
+        var counts = (normal: 0, zero: 0)
+        for group in stride(from: first, to: first + pageCount, by: 64) {
+            let count = min(64, first + pageCount - group)
+            let start = block.bytes(at: group * pageSize, count: count * pageSize)
+            guard let pages = start.baseAddress else { return }
+            let zero = findsZeroPages ? zeroPages(at: pages, count: count) : 0
+            var index = 0
+            while index < count {
+                let isZero = zero >> UInt64(index) & 1 == 1
+                let others = (isZero ? ~zero : zero) >> UInt64(index)
+                let length = min(count - index, others.trailingZeroBitCount)
+                let offset = (group + index) * pageSize
+                if isZero {
+                    try appendZeros(region: region, block: block, offset: offset, count: length)
+                    counts.zero += length
+                } else {
+                    let run = UnsafeMutableRawBufferPointer(start: pages + index * pageSize, count: length * pageSize)
+                    counts.normal += try append(run, region: region, block: block, offset: offset)
+                }
+                index += length
             }
         }
-        counters.addPages(normal: normalCount, zero: zeroCount)
+        counters.addPages(normal: counts.normal, zero: counts.zero)
     }
 
-    /// Writes a page of zeros.
-    func appendZero(region: Int, block: RAMBlock, offset: Int) throws {
-        try writeHeader(.zero, region: region, block: block, offset: offset, follows: 1)
-        output.free.storeBytes(of: 0, as: UInt8.self)
-        output.advance(1)
-        delta?.forgetContents(region: region, offset: offset)
+    /// Writes pages that are not zero; how many of them whole.
+    private func append(
+        _ pages: UnsafeMutableRawBufferPointer, region: Int, block: RAMBlock, offset: Int
+    ) throws -> Int {
+        let pageCount = pages.count / pageSize
+        guard let start = pages.baseAddress else { return 0 }
+        if let delta {
+            var wholeCount = 0
+            for index in 0..<pageCount {
+                let page = UnsafeMutableRawBufferPointer(start: start + index * pageSize, count: pageSize)
+                let offset = offset + index * pageSize
+                if try append(page, delta: delta, region: region, block: block, offset: offset) { wholeCount += 1 }
+            }
+            return wholeCount
+        }
+        var done = 0
+        if currentRegion != region {
+            try writeHeader(.page, region: region, block: block, offset: offset, follows: 0)
+            output.append(start, count: pageSize)
+            done = 1
+        }
+        while done < pageCount {
+            try output.reserve(byteCount: 8, pieceCount: 2)
+            done += output.appendRecords(
+                word: Self.continuation(.page, offset + done * pageSize), pages: start + done * pageSize,
+                count: pageCount - done)
+        }
+        return pageCount
+    }
+
+    /// Writes pages of zeros.
+    func appendZeros(region: Int, block: RAMBlock, offset: Int, count: Int) throws {
+        var done = 0
+        if currentRegion != region {
+            try writeHeader(.zero, region: region, block: block, offset: offset, follows: 1)
+            output.free.storeBytes(of: 0, as: UInt8.self)
+            output.advance(1)
+            done = 1
+        }
+        while done < count {
+            try output.reserve(byteCount: 9)
+            done += output.appendZeroRecords(
+                word: Self.continuation(.zero, offset + done * pageSize), count: count - done)
+        }
+        guard let delta else { return }
+        for index in 0..<count { delta.forgetContents(region: region, offset: offset + index * pageSize) }
+    }
+
+    /// The first word of a record of the same block as the one before.
+    private static func continuation(_ flags: RAMRecordFlags, _ offset: Int) -> UInt64 {
+        UInt64(offset) | flags.rawValue | RAMRecordFlags.continuesBlock.rawValue
     }
 
     func finishPass() throws { try output.flush() }
 
     /// Writes what stands before a page, with room for `follows` more own bytes and the page itself.
-    @inline(__always)
     private func writeHeader(
         _ flags: RAMRecordFlags, region: Int, block: RAMBlock, offset: Int, follows: Int
     ) throws {
         if currentRegion == region {
             try output.reserve(byteCount: 8 + follows, pieceCount: 2)
-            let word = UInt64(offset) | flags.rawValue | RAMRecordFlags.continuesBlock.rawValue
-            output.free.storeBytes(of: word.bigEndian, as: UInt64.self)
+            output.free.storeBytes(of: Self.continuation(flags, offset).bigEndian, as: UInt64.self)
             output.advance(8)
             return
         }

@@ -142,6 +142,13 @@ public struct StreamDecoder: Sendable {
         return .element(element, byteCount: reader.position)
     }
 
+    /// Goes on behind `pageCount` plain pages that follow the run decoded last: records that continue its block, which
+    /// the caller has received and checked by itself.
+    public mutating func passOver(pageCount: Int) {
+        precondition(state == .ram || state == .records, "pages are passed over outside of a RAM section")
+        offset += pageCount * (RAMPageHeader.byteCount + pageByteCount)
+    }
+
     /// Whether the stream may end before the next element.
     private var mayEnd: Bool {
         switch state {

@@ -111,6 +111,7 @@ public actor MigrationController: MigrationControl {
     public func acceptIncoming(
         from address: MigrationAddress, exitsOnError: Bool, _ settings: MigrationSettings
     ) async throws {
+        try await onThread(named: "rehearsal") { [machine] in rehearseLoading(into: machine) }
         let listener = try Transports.listener(for: address, descriptor: descriptorLookup)
         let observed = StateDrivenMachine(machine, driver: driver, isDestination: true)
         let migration = IncomingMigration(

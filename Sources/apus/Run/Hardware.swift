@@ -1,86 +1,110 @@
 import Devices
 import LinuxSystem
 import Machine
+import MigrationStream
 import Monitor
 
 /// What the options of `apus run` name, opened.
 final class Hardware {
     let configuration: MachineConfiguration
     let disks: [BlockDeviceInformation]
-    private let channel: DescriptorChannel?
+    private var channels: [DescriptorChannel] = []
+    private var terminals: [TerminalHolder] = []
 
+    /// Opens everything. Whoever must be waited for, a peer of a socket, comes last.
     init(_ run: Run) throws {
         var devices: [any VirtioDevice] = []
         var disks: [BlockDeviceInformation] = []
         for (index, option) in run.disk.enumerated() {
-            let isReadOnly = option.hasSuffix(",readonly")
-            let path = isReadOnly ? String(option.dropLast(9)) : option
-            let disk = try RawDisk(path: path, isReadOnly: isReadOnly)
+            let disk = try RawDisk(path: option.path, isReadOnly: option.isReadOnly)
             devices.append(BlockDevice(backend: disk))
             disks.append(
                 BlockDeviceInformation(
                     device: "virtio\(index)", qdev: "/machine/peripheral-anon/device[\(index)]/virtio-backend",
-                    path: path, isReadOnly: isReadOnly, virtualSize: UInt64(disk.byteCount)))
+                    path: option.path, isReadOnly: option.isReadOnly, virtualSize: UInt64(disk.byteCount)))
         }
         for (index, option) in run.net.enumerated() {
-            let network = try NetworkOption(option, index: index)
-            devices.append(
-                NetworkDevice(backend: TapBackend(try TapDescriptor(name: network.tap)), mac: network.mac))
+            let mac = option.mac ?? [0x52, 0x54, 0, 0x12, 0x34, UInt8(0x56 + index)]
+            devices.append(NetworkDevice(backend: try Self.openTap(option.tap), mac: mac))
         }
-        devices.append(EntropyDevice())
-        channel = try Self.openSerial(run.serial)
+        if run.rng { devices.append(EntropyDevice()) }
         var configuration = MachineConfiguration(
-            ramByteCount: run.memory.byteCount, memoryKind: run.memory.kind, cpuCount: run.cpus, devices: devices)
+            ramByteCount: run.memory.byteCount, memoryKind: run.memory.kind, cpuCount: run.cpus)
+        configuration.uuid = run.uuid.flatMap { MachineUUID($0) } ?? .none
         configuration.dirtyRingCapacity = run.dirtyRing
-        if let channel { configuration.serial = channel }
+        configuration.hasClock = run.rtc
+        configuration.awaitsGuest = run.incoming != nil
         if let kernel = run.kernel {
             configuration.boot = BootSource(
                 kernelPath: kernel, initialRAMDiskPath: run.initrd, commandLine: run.cmdline)
         }
-        self.configuration = configuration
         self.disks = disks
+        var lines = LineOpener()
+        if let channel = try lines.open(run.serial, "serial", "the serial port") { configuration.serial = channel }
+        if let console = run.console {
+            let channel: any ByteChannel = try lines.open(console.place, "console", "the console") ?? SilentChannel()
+            devices.append(ConsoleDevice(channel: channel, maximumPortCount: console.portCount))
+        }
+        if run.balloon {
+            devices.append(
+                BalloonDevice(
+                    ramByteCount: run.memory.byteCount, hasHints: run.freePageHints,
+                    hasReporting: run.freePageReporting))
+        }
+        configuration.devices = devices
+        self.configuration = configuration
+        channels = lines.channels
+        terminals = lines.terminals
     }
 
     /// Writes out what the guest still said.
-    func end() { channel?.end() }
+    func end() { for channel in channels { channel.end() } }
 
-    private static func openSerial(_ place: String) throws -> DescriptorChannel? {
-        if place == "none" { return nil }
-        if place == "stdio" {
-            return try DescriptorChannel(
-                name: "serial", input: OwnedDescriptor(duplicating: 0), output: OwnedDescriptor(duplicating: 1))
+    private static func openTap(_ name: String) throws -> TapBackend {
+        do { return TapBackend(try TapDescriptor(name: name)) } catch {
+            guard error.isMissingDevice else { throw error }
+            throw Failure("--net tap=\(name): there is no such tap; `ip tuntap add dev \(name) mode tap` makes one.")
         }
-        if place.hasPrefix("unix:") {
-            let listener = try ListeningSocket(on: .unix(path: String(place.dropFirst(5))))
-            let socket = try listener.accept()
-            return try DescriptorChannel(
-                name: "serial", input: try socket.descriptor.duplicate(), output: try socket.descriptor.duplicate())
-        }
-        return try DescriptorChannel(
-            name: "serial", input: nil, output: try OwnedDescriptor(opening: place, for: .replacing))
     }
 }
 
-/// `tap=NAME[,mac=ADDRESS]`
-private struct NetworkOption {
-    var tap = ""
-    var mac: [UInt8]
+/// Keeps a terminal open that a channel talks to.
+private final class TerminalHolder {
+    let terminal: PseudoTerminal
+    init(_ terminal: consuming PseudoTerminal) { self.terminal = terminal }
+}
 
-    init(_ text: String, index: Int) throws {
-        mac = [0x52, 0x54, 0, 0x12, 0x34, UInt8(0x56 + index)]
-        for part in text.split(separator: ",") {
-            let pair = part.split(separator: "=", maxSplits: 1).map(String.init)
-            switch (pair.first, pair.count) {
-            case ("tap", 2): tap = pair[1]
-            case ("mac", 2):
-                let bytes = pair[1].split(separator: ":").compactMap { UInt8($0, radix: 16) }
-                guard bytes.count == 6, pair[1].split(separator: ":").count == 6 else {
-                    throw Failure("--net \(text): '\(pair[1])' is no MAC address.")
-                }
-                mac = bytes
-            default: throw Failure("--net \(text): '\(part)' is not known; tap=NAME[,mac=ADDRESS].")
-            }
+/// Opens what serial ports and consoles lead to.
+private struct LineOpener {
+    var channels: [DescriptorChannel] = []
+    var terminals: [TerminalHolder] = []
+
+    /// The channel to `place`, nil for none. `title` is what a person is told of.
+    mutating func open(_ place: LinePlace, _ name: String, _ title: String) throws -> DescriptorChannel? {
+        let channel: DescriptorChannel
+        switch place {
+        case .nowhere: return nil
+        case .stdio:
+            channel = try DescriptorChannel(
+                name: name, input: OwnedDescriptor(duplicating: 0), output: OwnedDescriptor(duplicating: 1))
+        case .terminal:
+            let holder = TerminalHolder(try PseudoTerminal())
+            say("apus: \(title) is at \(holder.terminal.path)")
+            channel = try DescriptorChannel(
+                name: name, input: try holder.terminal.descriptor.duplicate(),
+                output: try holder.terminal.descriptor.duplicate())
+            terminals.append(holder)
+        case .socket(let path):
+            let listener = try ListeningSocket(on: .unix(path: path))
+            say("apus: \(title) waits for a connection at \(path)")
+            let socket = try listener.accept()
+            channel = try DescriptorChannel(
+                name: name, input: try socket.descriptor.duplicate(), output: try socket.descriptor.duplicate())
+        case .file(let path):
+            channel = try DescriptorChannel(
+                name: name, input: nil, output: try OwnedDescriptor(opening: path, for: .replacing))
         }
-        if tap.isEmpty { throw Failure("--net \(text) names no tap.") }
+        channels.append(channel)
+        return channel
     }
 }

@@ -72,7 +72,8 @@ final class GuestMachine {
     /// - Parameter parameters: nil for a machine that waits for a guest from elsewhere.
     init(
         cpuCount: Int = 1, parameters: BuiltInGuestParameters?, devices: [any VirtioDevice] = [],
-        dirtyRingCapacity: Int? = nil
+        dirtyRingCapacity: Int? = nil,
+        configuration: MachineConfiguration = MachineConfiguration(ramByteCount: 32 << 20)
     ) throws {
         var kernel: TemporaryFile?
         var boot: BootSource?
@@ -82,8 +83,11 @@ final class GuestMachine {
             kernel = file
         }
         self.kernel = kernel
-        var configuration = MachineConfiguration(
-            ramByteCount: 32 << 20, cpuCount: cpuCount, boot: boot, serial: channel, devices: devices)
+        var configuration = configuration
+        configuration.cpuCount = cpuCount
+        configuration.boot = boot
+        configuration.serial = channel
+        configuration.devices = devices
         configuration.dirtyRingCapacity = dirtyRingCapacity
         machine = try Machine(configuration)
         machine.setObserver(events)

@@ -1,0 +1,268 @@
+"""Measures how fast an idle guest moves: Apus, the installed QEMU and bare sockets, interleaved.
+
+Half of the guest's memory is incompressible, half zero. In each round every combination of mover, transport and channel
+count makes one run, in changing order, so that what the machine does meanwhile meets all alike. Sources stay; each run
+has a fresh destination, and just before it as much memory as that will need is touched and freed. The time of a run is
+that from the `setup` to the `completed` event of the source, or from the first connect to the last answer of the bare
+copier, which is told where the incompressible half is and only copies that.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+from monitors import Failed, Monitor, capability_names  # noqa: E402
+
+GUEST = "rate=0 check=0 idle=halt period=1000 vectors=sse"
+MOVERS = ("apus", "qemu", "bare")
+
+
+class Bench:
+    def __init__(self, options, folder):
+        self.options, self.folder = options, folder
+        self.image = f"{folder}/guest.elf"
+        subprocess.run([options.apus, "guest", self.image], check=True)
+        self.programs = {"apus": options.apus, "qemu": options.qemu}
+        self.samples = []
+
+    def start_source(self, mover, mebibytes):
+        if mover == "bare":
+            process = subprocess.Popen([self.options.bare, "source", str(mebibytes // 2)], text=True,
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            process.stdout.readline()
+            return process
+        source = Monitor(self.programs[mover], self.folder, self.image, mebibytes,
+                         guest=f"region={mebibytes // 2} tsc={clock()} {GUEST}")
+        source.wait_for_lines(3)
+        return source
+
+    def prepare(self, mebibytes):
+        """Touches and frees what a destination will touch: memory that the host has taken back costs far more."""
+        subprocess.run([self.options.bare, "touch", str(mebibytes // 2 + 128)], check=True)
+
+    def address(self, transport):
+        return "tcp:127.0.0.1:0" if transport == "tcp" else f"unix:{self.folder}/{len(self.samples)}.mig"
+
+    def run(self, mover, source, mebibytes, transport, channels):
+        sample = {"mover": mover, "mebibytes": mebibytes, "transport": transport, "channels": channels,
+                  "load": os.getloadavg()[0]}
+        try:
+            run = self.copy if mover == "bare" else self.migrate
+            sample.update(run(mover, source, mebibytes, transport, channels))
+        except Failed as error:
+            raise Failed(f"{mover}, {transport}, {channels} channels: {error}") from None
+        self.samples.append(sample)
+
+    def copy(self, mover, source, mebibytes, transport, channels):
+        self.prepare(mebibytes)
+        address = "tcp:0" if transport == "tcp" else self.address(transport)
+        destination = subprocess.Popen(
+            [self.options.bare, "destination", str(mebibytes // 2), address, str(channels)], text=True,
+            stdout=subprocess.PIPE)
+        source.stdin.write(f"{destination.stdout.readline().strip()} {channels}\n")
+        source.stdin.flush()
+        answer, end = source.stdout.readline().split(), destination.stdout.readline().split()
+        if destination.wait() != 0 or len(answer) != 3 or len(end) != 2:
+            raise Failed("the copier failed")
+        return {"seconds": float(answer[0]), "source_cpu": float(answer[2]), "destination_cpu": float(end[1])}
+
+    def migrate(self, mover, source, mebibytes, transport, channels):
+        parameters = {"max_bandwidth": 10**12, **({"multifd_channels": channels} if channels > 1 else {})}
+        self.prepare(mebibytes)
+        destination = Monitor(self.programs[mover], self.folder, self.image, mebibytes, waits=True)
+        try:
+            for side in (source, destination):
+                side.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "multifd", "state": False}])
+                side.set(capability_names(channels), **parameters)
+            target = destination.listen(self.address(transport))
+            before = source.processor_seconds(), destination.processor_seconds()
+            source.qmp.events.clear()
+            source.qmp.command("migrate", uri=target)
+            start = source.qmp.wait_for("MIGRATION", status="setup")
+            stop = source.qmp.wait_for("STOP")
+            end = source.qmp.wait_for("MIGRATION", status="completed")
+            resumed = destination.qmp.wait_for("RESUME")
+            after = source.processor_seconds(), destination.processor_seconds()
+            info = source.qmp.command("query-migrate")
+            if destination.wait_for_lines(1)[-1].find("bad=0 badregs=0") < 0:
+                raise Failed("the guest is not well at the destination")
+        finally:
+            destination.close()
+        source.qmp.command("cont")
+        return {
+            "seconds": end - start, "source_cpu": after[0] - before[0], "destination_cpu": after[1] - before[1],
+            "downtime": resumed - stop, "reported_downtime": info["downtime"], "total_time": info["total-time"],
+            "transferred": info["ram"]["transferred"], "downtime_parts": info.get("downtime-parts")}
+
+
+def clock():
+    """The guest's clock in kHz: what it measures itself on a busy host is off by a few percent."""
+    with open("/proc/cpuinfo", encoding="utf-8") as info:
+        return int(next(float(line.split(":")[1]) for line in info if line.startswith("cpu MHz")) * 1000)
+
+
+def median(values):
+    return statistics.median(values) if values else None
+
+
+class Report:
+    """What the samples say, and whether it is what is promised."""
+
+    def __init__(self, samples, mebibytes):
+        self.samples, self.mebibytes, self.failures = samples, mebibytes, []
+
+    def values(self, key, **match):
+        return [s[key] for s in self.samples if all(s[k] == v for k, v in match.items()) and key in s]
+
+    def seconds(self, mover, transport, channels):
+        return median(self.values("seconds", mover=mover, transport=transport, channels=channels,
+                                  mebibytes=self.mebibytes))
+
+    def ratio(self, other, transport, channels, other_channels=None):
+        """The median over rounds of how much faster Apus was than the other in the same round."""
+        own = self.values("seconds", mover="apus", transport=transport, channels=channels, mebibytes=self.mebibytes)
+        others = self.values("seconds", mover=other, transport=transport, channels=other_channels or channels,
+                             mebibytes=self.mebibytes)
+        return median([b / a for a, b in zip(own, others)])
+
+    def processor(self, mover, transport, channels):
+        """Processor seconds of both sides per GB of memory."""
+        runs = [s for s in self.samples if s["mover"] == mover and s["transport"] == transport
+                and s["channels"] == channels and s["mebibytes"] == self.mebibytes]
+        return median([(s["source_cpu"] + s["destination_cpu"]) / (s["mebibytes"] * 1.048576e-3) for s in runs])
+
+    def hold(self, what, value, limit, at_least=True):
+        good = value >= limit if at_least else value <= limit
+        word = "at least" if at_least else "at most"
+        print(f"  {'holds' if good else 'FAILS':5}  {what}: {value:.2f}, {word} {limit} is promised")
+        if not good:
+            self.failures.append(what)
+
+    def table(self, transport, channel_counts):
+        print(f"\n{transport}: {'channels':>12} {'mover':>6} {'seconds':>8} {'fastest':>8} {'pages/s':>9} "
+              f"{'CPU s/GB':>9} {'downtime ms':>12}  apus faster by")
+        pages = self.mebibytes * 256
+        for channels in channel_counts:
+            for mover in MOVERS:
+                match = {"mover": mover, "transport": transport, "channels": channels, "mebibytes": self.mebibytes}
+                seconds = self.values("seconds", **match)
+                if not seconds:
+                    continue
+                downtime = median(self.values("downtime", **match))
+                ratio = self.ratio(mover, transport, channels)
+                print(f"{'':{len(transport) + 2}}{channels:>12} {mover:>6} {median(seconds):8.3f} {min(seconds):8.3f} "
+                      f"{pages / median(seconds):9.0f} {self.processor(mover, transport, channels):9.3f} "
+                      f"{downtime * 1e3 if downtime is not None else float('nan'):12.1f}"
+                      + (f"  {ratio:.2f}" if mover != "apus" else ""))
+
+    def judge(self, transport, channel_counts):
+        print()
+        if 1 in channel_counts:
+            self.hold(f"{transport}, one channel, pages/s of QEMU's", self.ratio("qemu", transport, 1), 1.2)
+            self.hold(f"{transport}, one channel, pages/s of bare sockets'", self.ratio("bare", transport, 1), 0.9)
+            self.hold(f"{transport}, one channel, CPU s/GB of QEMU's",
+                      self.processor("apus", transport, 1) / self.processor("qemu", transport, 1), 0.8, False)
+        many = [count for count in channel_counts if count > 1]
+        if many:
+            best = {m: min(many, key=lambda n, m=m: self.seconds(m, transport, n)) for m in MOVERS}
+            print(f"         {transport}, best channel counts: {best}")
+            self.hold(f"{transport}, best of {many} channels, pages/s of QEMU's best",
+                      self.ratio("qemu", transport, best["apus"], best["qemu"]), 1.0)
+            self.hold(f"{transport}, {best['apus']} channels, pages/s of as many bare sockets'",
+                      self.ratio("bare", transport, best["apus"]), 0.9)
+            self.hold(f"{transport}, best, CPU s/GB of QEMU's best",
+                      self.processor("apus", transport, best["apus"])
+                      / self.processor("qemu", transport, best["qemu"]), 0.8, False)
+        downtimes = self.values("downtime", mover="apus", transport=transport, mebibytes=self.mebibytes)
+        self.hold(f"{transport}, downtime of an idle guest in ms, median", median(downtimes) * 1e3, 5, False)
+
+    def judge_sizes(self, sizes):
+        """Seconds over memory: a line through the smallest and largest must meet those between within a fifth."""
+        points = [(size, median(self.values("seconds", mover="apus", mebibytes=size, channels=1, transport="tcp")))
+                  for size in sizes]
+        print("\nApus over tcp, one channel: " + ", ".join(f"{size} MiB {value:.3f} s" for size, value in points))
+        (first, low), (last, high) = points[0], points[-1]
+        self.hold(f"seconds per MiB at {last} MiB over those at {first} MiB", (high / last) / (low / first), 1.2, False)
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(prog="Scripts/bench migrate")
+    parser.add_argument("--apus", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--bare", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--qemu", default="qemu-system-x86_64")
+    parser.add_argument("--pairs", type=int, default=10, help="rounds; each makes one run of everything")
+    parser.add_argument("--memory", type=int, default=2048, metavar="MIB")
+    parser.add_argument("--transports", default="tcp,unix")
+    parser.add_argument("--channels", default="1,2,4,8")
+    parser.add_argument("--movers", default="apus,qemu,bare")
+    parser.add_argument("--no-sizes", action="store_true", help="leave out smaller memories")
+    parser.add_argument("--keep", metavar="FILE", help="write all samples here as JSON")
+    return parser.parse_args(arguments)
+
+
+def measure(bench, options, movers, transports, channel_counts, sizes):
+    sources = {}
+    try:
+        for mover in movers:
+            sources[mover] = bench.start_source(mover, options.memory)
+        plan = [(mover, transport, channels) for transport in transports for channels in channel_counts
+                for mover in movers]
+        for number in range(options.pairs):
+            turn = number % len(plan)
+            for mover, transport, channels in plan[turn:] + plan[:turn]:
+                bench.run(mover, sources[mover], options.memory, transport, channels)
+            print(f"round {number + 1} of {options.pairs}", file=sys.stderr)
+    finally:
+        for source in sources.values():
+            source.close() if isinstance(source, Monitor) else source.kill()
+    for size in sizes:
+        source = bench.start_source("apus", size)
+        try:
+            for _ in range(max(3, options.pairs // 2)):
+                bench.run("apus", source, size, "tcp", 1)
+        finally:
+            source.close()
+
+
+def main():
+    options = parse(sys.argv[1:])
+    movers, transports = options.movers.split(","), options.transports.split(",")
+    channel_counts = [int(count) for count in options.channels.split(",")]
+    sizes = [] if options.no_sizes else [options.memory // 4, options.memory // 2]
+    with tempfile.TemporaryDirectory(prefix="apus-bench.") as folder:
+        bench = Bench(options, folder)
+        try:
+            measure(bench, options, movers, transports, channel_counts, sizes)
+        except Failed as error:
+            sys.exit(f"bench: {error}")
+    if options.keep:
+        with open(options.keep, "w", encoding="utf-8") as file:
+            json.dump({"date": time.strftime("%Y-%m-%d"), "machine": machine(), "samples": bench.samples}, file, indent=1)
+    report = Report(bench.samples, options.memory)
+    print(f"{options.memory} MiB, half incompressible and half zero, idle guest, {options.pairs} rounds, medians; "
+          f"{machine()}")
+    for transport in transports:
+        report.table(transport, channel_counts)
+        if set(movers) == set(MOVERS):
+            report.judge(transport, channel_counts)
+    if sizes:
+        report.judge_sizes([*sizes, options.memory])
+    sys.exit(1 if report.failures else 0)
+
+
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as info:
+        model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "?")
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} processors ({model}), Linux {platform.release()}, load {load:.1f}"
+
+
+if __name__ == "__main__":
+    main()

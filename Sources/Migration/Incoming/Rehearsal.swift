@@ -1,0 +1,51 @@
+internal import MigrationStream
+
+/// Goes once through what a destination does in the downtime, so that the real time finds code and types in memory.
+///
+/// The first look at a device's state in a process costs several times what any later one does: code is read from the
+/// program's file, generic types are put together. The machine's own state, as it is before anything has arrived, is
+/// saved, written as a stream and read again. The machine must be paused, and is left as it was.
+public func rehearseLoading(into machine: any MigratableMachine) {
+    // Nothing depends on it: whatever fails here fails again when it matters, and is reported then.
+    guard let state = try? machine.saveDeviceState(wasRunning: false) else { return }
+    var bytes = headerBytes(machine)
+    for (index, section) in state.sections.enumerated() {
+        let header = SectionHeader(
+            kind: .full, id: UInt32(index), name: section.name, instance: section.instance, version: section.version)
+        bytes += written(header.byteCount) { header.write(into: &$0) }
+        bytes += section.state
+        bytes += written(5) { StreamEncoder.writeFooter(sectionID: UInt32(index), into: &$0) }
+    }
+    let text = Array(state.description.utf8)
+    bytes += written(6) { writer in
+        StreamEncoder.writeEndOfStream(into: &writer)
+        StreamEncoder.writeDescriptionHeader(byteCount: text.count, into: &writer)
+    }
+    try? read(bytes + text, machine)
+}
+
+private func headerBytes(_ machine: any MigratableMachine) -> [UInt8] {
+    written(13 + machine.machineName.utf8.count) { writer in
+        StreamEncoder.writeHeader(into: &writer)
+        StreamEncoder.writeConfiguration(machine: machine.machineName, subsections: [], into: &writer)
+    }
+}
+
+private func read(_ bytes: [UInt8], _ machine: any MigratableMachine) throws {
+    var decoder = StreamDecoder()
+    var position = 0
+    while case .element(let element, let byteCount) = try decoder.next(
+        in: bytes.span.bytes.extracting(position..<bytes.count), ended: true)
+    {
+        if case .section(let header) = element { try machine.checkSection(header) }
+        position += byteCount
+    }
+}
+
+private func written(_ byteCount: Int, _ body: (inout StreamWriter) -> Void) -> [UInt8] {
+    [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
+        var writer = StreamWriter(UnsafeMutableRawBufferPointer(buffer).mutableBytes)
+        body(&writer)
+        count = writer.byteCount
+    }
+}
