@@ -80,7 +80,7 @@ def an_elf_kernel_on_one_cpu_uses_disk_and_network_reboots_and_powers_off(hosts)
         check(" 5 received" in received, received)
         with watcher.Watchers(trial.options, guest.place, "boot") as watchers:
             lines = len(guest.reports())
-            guest.wait_for("reports", r"^workload: t=", 60, count=lines + 3)
+            guest.wait_for("reports", monitor.REPORT, 60, count=lines + 3)
             seen = watchers.results()
         print(f"      network: {seen}")
         check(seen["stream"]["lines"] > 20 and seen["ping"]["sent"] > seen["ping"]["lost"], f"the network: {seen}")

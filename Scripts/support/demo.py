@@ -20,22 +20,13 @@ SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
 for folder in ("trial.d", "lab.d"):
     sys.path.insert(0, str(SCRIPTS / folder))
 
-import importlib.machinery  # noqa: E402
-import importlib.util  # noqa: E402
-
 import migration  # noqa: E402
 import monitor  # noqa: E402
 import packages  # noqa: E402
 import places  # noqa: E402
+import settings  # noqa: E402
 
 COLOURS = {"source": "36", "destination": "32"}
-
-
-def load_script(name):
-    loader = importlib.machinery.SourceFileLoader(name, str(SCRIPTS / name))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
-    loader.exec_module(module)
-    return module
 
 
 def say(text):
@@ -139,23 +130,22 @@ class ThroughApus(migration.Hop):
     """A migration whose stream goes through `apus stream rewrite`; a copy of what it wrote stays in `capture`."""
 
     def __init__(self, trial, source, destination, apus, capture, runs):
-        super().__init__(trial.options, "precopy", source, destination, 0, trial.result["hops"])
+        hop = settings.Hop("precopy", "exec", "here", "")
+        super().__init__(trial.options, hop, source, destination, 0, trial.result["hops"])
         self.apus, self.capture, self.runs = apus, capture, runs
         self.pipe = f"{source.place.folder}/stream"
         self.uri = (f"exec:{shlex.quote(apus)} stream rewrite | tee {shlex.quote(capture)} "
                     f"> {shlex.quote(self.pipe)}")
 
-    def prepare(self):
+    def move(self):
         os.mkfifo(self.pipe)
-        self.destination.start(is_destination=True)
+        self.destination.start("defer")
         self.destination.qmp.command("migrate-incoming", uri=f"exec:cat {shlex.quote(self.pipe)}")
         self.source.qmp.command("migrate-set-parameters", **{"max-bandwidth": 10**12})
-
-    def migrate(self):
         # QEMU 7.2 in software emulation loses what a running guest writes while it pre-copies.
         if not self.runs:
             self.source.qmp.command("stop")
-        super().migrate()
+        self.migrate(self.uri)
         while self.destination.qmp.command("query-status")["status"] == "inmigrate":
             time.sleep(0.05)
         if not self.runs:
@@ -172,7 +162,7 @@ def show_built_in_guest(place, apus):
 def show_linux_guest(trial, apus, capture, runs):
     how = "KVM" if runs else "software emulation: this host's KVM boots no Linux"
     say(f"A Linux guest boots in QEMU ({how}); its workload writes memory and checks every page")
-    source, destination = trial.add_monitor("here"), trial.add_monitor("here")
+    source, destination = trial.add_monitor("here", "qemu"), trial.add_monitor("here", "qemu")
     source.role, destination.role = "source", "destination"
     tails = [Tail(source), Tail(destination)]
     trial.boot(source)
@@ -199,12 +189,11 @@ def main():
     parse.add_argument("apus")
     parse.add_argument("--keep")
     own = parse.parse_args()
-    trial_script = load_script("trial")
     ground = ground_of(own.apus)
     runs = ground == "linux-guests"
-    options = trial_script.parser().parse_args(
+    options = settings.parser().parse_args(
         ["--accelerator", "kvm" if runs else "tcg", "--memory", "256", "--work", "48"])
-    guest = trial_script.guest_files()
+    guest = settings.guest_files()
     try:
         with places.Places() as ground_places:
             place = ground_places.find("here")

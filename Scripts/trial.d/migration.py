@@ -150,7 +150,7 @@ class Hop:
 
     def settle(self):
         """The guest must be at work at the destination, for some seconds of its own reports."""
-        self.destination.wait_for("the workload's reports", r"^workload: t=", 90, count=1 + self.options.settle)
+        self.destination.wait_for("the workload's reports", monitor.REPORT, 90, count=1 + self.options.settle)
         status = self.destination.qmp.command("query-status")["status"]
         if status != "running":
             raise Failed(f"the guest is {status} at the destination")

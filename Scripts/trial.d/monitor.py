@@ -9,6 +9,10 @@ import time
 import places
 
 
+# Whole: a guest may be moved in the middle of a line, and one monitor gets each half.
+REPORT = r"^workload: t=.* stalled=\d+$"
+
+
 class Failed(Exception):
     """A trial that did not go as it must; the text says why."""
 
@@ -162,7 +166,7 @@ class Monitor:
         """The workload's lines as (time, {key: number})."""
         with self.changed:
             lines = list(self.lines)
-        return [(when, numbers(line)) for when, line in lines if line.startswith("workload: t=")]
+        return [(when, numbers(line)) for when, line in lines if re.search(REPORT, line)]
 
     def complaints(self):
         with self.changed:
