@@ -93,7 +93,7 @@ public final class Machine: Sendable {
         memory = GuestAddressSpace(regions: regions)
         slots = regions.enumerated().map { MemorySlot(number: UInt32($0.offset), region: $0.element) }
         for slot in slots { try kvm.set(slot) }
-        freshTimer = PITState(try kvm.getTimer(), clockOffset: 0)
+        freshTimer = PITState(try kvm.getTimer(), clockOffset: 0, virtualClock: 0)
 
         let relay = EventRelay()
         serial = SerialPort(
