@@ -111,7 +111,7 @@ class Hop:
         for side in sides:
             # A monitor that was a destination has the capabilities of that hop still.
             wanted = [{"capability": name, "state": name in capabilities}
-                      for name in sorted({"postcopy-ram", "multifd", *capabilities})]
+                      for name in sorted({"postcopy-ram", "multifd", "auto-converge", *capabilities})]
             side.qmp.command("migrate-set-capabilities", capabilities=wanted)
             side.qmp.command("migrate-set-parameters", **parameters)
 
@@ -171,17 +171,14 @@ class Hop:
         self.measure_ticks()
 
     def measure_ticks(self):
-        """The longest time without a tick from outside the guest: as it moved, and in the seconds before."""
-        before = [when for when in self.source.ticks() if when < self.started]
-        across = before[-1:] + [when for side in (self.source, self.destination) for when in side.ticks()
-                                if when >= self.started]
-        if len(before) > 1 and len(across) > 1:
-            self.result["usual_tick_gap_ms"] = longest(before[-200:])
-            self.result["tick_gap_ms"] = longest(across)
-
-
-def longest(times):
-    return round(1e3 * max(after - before for before, after in zip(times, times[1:])), 1)
+        """How long the guest was away as its ticks show from outside; and the longest such time without a move."""
+        before, after = self.source.ticks(), self.destination.ticks()
+        if len(before) > 1 and after:
+            (last, number), (first, next_number) = before[-1], after[0]
+            lost = (next_number - number - 1) * self.options.tick  # the line in the middle of which it moved
+            self.result["tick_gap_ms"] = round(1e3 * (first - last) - lost, 1)
+            self.result["usual_tick_gap_ms"] = round(1e3 * max(
+                later - when for (when, _), (later, _) in zip(before[-200:], before[-199:])), 1)
 
 
 class LiveHop(Hop):

@@ -174,6 +174,12 @@ extension KVMVirtualMachine {
 }
 
 extension KVMVirtualCPU {
+    func setInitialXCR0(_ value: UInt64) throws(MachineError) {
+        do throws(SystemError) { try setXCRs(kvm_xcrs(extendedControlRegister0: value)) } catch {
+            throw .initialXCR0(value, error)
+        }
+    }
+
     /// Sets the registers to what a kernel's entry point expects.
     func prepare(for entry: BootEntry) throws(SystemError) {
         var special = try getSpecialRegisters()

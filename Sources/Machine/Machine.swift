@@ -113,6 +113,7 @@ public final class Machine: Sendable {
         let cpus = try (0..<configuration.cpuCount).map { [kvm] index in
             let cpu = try kvm.makeVirtualCPU(index: index)
             try cpu.setCPUID(GuestCPUID.entries(supported: supported, index: index, count: configuration.cpuCount))
+            if configuration.initialXCR0 != 1 { try cpu.setInitialXCR0(configuration.initialXCR0) }
             return cpu
         }
         freshCPUs = try cpus.map {
