@@ -1,7 +1,9 @@
 import BuiltInGuest
+import CLinux
 import Devices
 import GuestMemory
 import GuestSupport
+import KVM
 import MigrationStream
 import Testing
 
