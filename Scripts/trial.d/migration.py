@@ -1,5 +1,6 @@
 """A journey of the Linux guest, from its boot to the verdict."""
 
+import operator
 import time
 
 import monitor
@@ -8,8 +9,8 @@ import ways
 from monitor import Failed
 
 BOOT_LIMIT = 240
-# A guest in a busy emulated host is late, but a timer that was lost is not told for good.
-TIMER_LIMIT_MS = 30000
+# A guest in a busy emulated host is late by seconds; a timer that was lost is not told for good.
+TIMER_LIMIT_MS = 60000
 
 
 class Trial:
@@ -64,9 +65,9 @@ class Trial:
         self.check_end(last)
         last.expect_end(60)
 
-    def check_end(self, last):
-        """The workload's last line, and every line before it, must tell of no harm."""
-        _, match = last.wait_for("the final check", r"^workload: (?:BAD )?end:? ?(.*)", 180)
+    def check_end(self, last, count=1):
+        """The workload's last line, the count-th, and every line before it must tell of no harm."""
+        _, match = last.wait_for("the final check", r"^workload: (?:BAD )?end:? ?(.*)", 180, count)
         found = monitor.numbers(match.group(1))
         bad = {key: value for key, value in found.items()
                if value and (key.endswith("bad") or key in ("back", "disk_errors"))}
@@ -102,6 +103,8 @@ class Hop:
         options = self.options
         capabilities = ["events", *options.capability]
         parameters = {"downtime-limit": options.downtime_limit, "max-bandwidth": int(options.bandwidth * 1e6) or 10**12}
+        if self.hop.mode != "saved" and (self.hop.transport != "exec" or self.source.kind == "apus"):
+            capabilities.append("return-path")  # without it a source counts only its own part of the downtime
         if self.hop.mode == "postcopy":
             capabilities.append("postcopy-ram")
             parameters["downtime-limit"] = 1  # or pre-copy may end the migration before post-copy starts
@@ -111,7 +114,7 @@ class Hop:
         for side in sides:
             # A monitor that was a destination has the capabilities of that hop still.
             wanted = [{"capability": name, "state": name in capabilities}
-                      for name in sorted({"postcopy-ram", "multifd", *capabilities})]
+                      for name in sorted({"postcopy-ram", "multifd", "auto-converge", "return-path", *capabilities})]
             side.qmp.command("migrate-set-capabilities", capabilities=wanted)
             side.qmp.command("migrate-set-parameters", **parameters)
 
@@ -150,7 +153,9 @@ class Hop:
 
     def settle(self):
         """The guest must be at work at the destination, for some seconds of its own reports."""
-        self.destination.wait_for("the workload's reports", r"^workload: t=", 90, count=1 + self.options.settle)
+        self.destination.wait_for("the workload's reports", monitor.REPORT, 90, count=1 + self.options.settle)
+        # A busy host keeps a thread waiting for a second now and then, but not for good.
+        self.destination.wait_for("all of the workload's threads at work", r"^workload: t=.* stalled=0$", 90)
         status = self.destination.qmp.command("query-status")["status"]
         if status != "running":
             raise Failed(f"the guest is {status} at the destination")
@@ -161,8 +166,6 @@ class Hop:
                 raise Failed(f"the workload does not go on: {before[key]:.0f} {what}, now {after[key]:.0f}")
         if after["t"] < before["t"]:
             raise Failed(f"the guest's clock went from {before['t']} back to {after['t']} s")
-        if after["stalled"]:
-            raise Failed(f"{after['stalled']:.0f} of the workload's threads stand still")
         # The report of the second in which it moved comes first; a slow guest shows the gap in the next one.
         self.result["guest_gap_ms"] = max(report["gap_ms"] for report in reports[:2])
         self.result["timer_late_ms"] = max(report["late_ms"] for report in reports)
@@ -171,17 +174,14 @@ class Hop:
         self.measure_ticks()
 
     def measure_ticks(self):
-        """The longest time without a tick from outside the guest: as it moved, and in the seconds before."""
-        before = [when for when in self.source.ticks() if when < self.started]
-        across = before[-1:] + [when for side in (self.source, self.destination) for when in side.ticks()
-                                if when >= self.started]
-        if len(before) > 1 and len(across) > 1:
-            self.result["usual_tick_gap_ms"] = longest(before[-200:])
-            self.result["tick_gap_ms"] = longest(across)
-
-
-def longest(times):
-    return round(1e3 * max(after - before for before, after in zip(times, times[1:])), 1)
+        """How long the guest was away as its ticks show from outside; and the longest such time without a move."""
+        before, after = self.source.ticks(), self.destination.ticks()
+        if len(before) > 1 and after:
+            (last, number), (first, next_number) = before[-1], after[0]
+            lost = (next_number - number - 1) * self.options.tick  # the line in the middle of which it moved
+            self.result["tick_gap_ms"] = round(1e3 * (first - last) - lost, 1)
+            recent = [when for when, _ in before[-200:]]
+            self.result["usual_tick_gap_ms"] = round(1e3 * max(map(operator.sub, recent[1:], recent)), 1)
 
 
 class LiveHop(Hop):
@@ -200,12 +200,13 @@ class StoredHop(Hop):
     """The guest goes into a file, its monitor ends, and a new one takes the guest from there."""
 
     def move(self):
-        departure, arrival, path = ways.stored(self.hop.transport, self.source, self.port)
+        departure, arrival, written, read = ways.stored(self.hop.transport, self.source, self.destination, self.port)
         self.prepare(self.source)
         self.migrate(departure)
         self.source.qmp.command("quit")
-        self.source.expect_end(30)
+        self.source.expect_end(60)
+        ways.carry(self.source, self.destination, written, read)
         self.destination.start(arrival)
         self.destination.qmp.wait_for_event("RESUME", 60)
         self.result["load_s"] = round(time.monotonic() - self.started - self.result["wall_s"], 2)
-        self.source.place.run("rm", "-f", path)
+        self.destination.place.run("rm", read)

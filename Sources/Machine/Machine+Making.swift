@@ -162,15 +162,24 @@ extension KVMVirtualMachine {
     }
 
     /// Brings PICs, IOAPIC and timer back to what they are at power-on.
-    func resetInterruptControllers() throws(SystemError) {
+    ///
+    /// - Parameter timer: as it was made: it stands still. One that ticked would interrupt a kernel that does not know
+    ///   the PIC of this machine, and so has not told it a vector.
+    func resetInterruptControllers(timer: PITState) throws(SystemError) {
         try setPIC(.primaryPIC, PICState().kernelState(levelMask: 0xF8))
         try setPIC(.secondaryPIC, PICState().kernelState(levelMask: 0xDE))
         try setIOAPIC(KVM::IOAPICState(address: MachineLayout.ioAPICAddress))
-        try setTimer(PITState().kernelState(clockOffset: 0))
+        try setTimer(timer.kernelState(clockOffset: 0))
     }
 }
 
 extension KVMVirtualCPU {
+    func setInitialXCR0(_ value: UInt64) throws(MachineError) {
+        do throws(SystemError) { try setXCRs(kvm_xcrs(extendedControlRegister0: value)) } catch {
+            throw .initialXCR0(value, error)
+        }
+    }
+
     /// Sets the registers to what a kernel's entry point expects.
     func prepare(for entry: BootEntry) throws(SystemError) {
         var special = try getSpecialRegisters()

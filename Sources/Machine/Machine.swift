@@ -49,6 +49,7 @@ public final class Machine: Sendable {
     let failures: FailureCounter
     /// The virtual CPUs as they were made: what a reset brings back.
     private let freshCPUs: [VirtualCPUState]
+    private let freshTimer: PITState
     private struct Observer: Sendable { weak let object: (any MachineObserver)? }
     private let observer = Mutex(Observer(object: nil))
     /// KVM's clock at which the guest stands still; nil before it first ran.
@@ -96,6 +97,7 @@ public final class Machine: Sendable {
         memory = GuestAddressSpace(regions: regions)
         slots = regions.enumerated().map { MemorySlot(number: UInt32($0.offset), region: $0.element) }
         for slot in slots { try kvm.set(slot) }
+        freshTimer = PITState(try kvm.getTimer(), clockOffset: 0, virtualClock: 0)
 
         let relay = EventRelay()
         serial = SerialPort(
@@ -115,6 +117,7 @@ public final class Machine: Sendable {
         let cpus = try (0..<configuration.cpuCount).map { [kvm] index in
             let cpu = try kvm.makeVirtualCPU(index: index)
             try cpu.setCPUID(GuestCPUID.entries(supported: supported, index: index, count: configuration.cpuCount))
+            if configuration.initialXCR0 != 1 { try cpu.setInitialXCR0(configuration.initialXCR0) }
             return cpu
         }
         freshCPUs = try cpus.map {
@@ -186,7 +189,7 @@ public final class Machine: Sendable {
         let images = try BootImages(boot)
         for device in allDevices { device.reset() }
         try VirtualCPUState.load(freshCPUs, into: threads.cpus, layout: xsaveLayout, virtualClock: clock.now)
-        try kvm.resetInterruptControllers()
+        try kvm.resetInterruptControllers(timer: freshTimer)
         try load(images)
     }
 

@@ -16,6 +16,9 @@ public struct MachineConfiguration: Sendable {
     public var cpuCount: Int
     /// Entries of each virtual CPU's dirty ring, a power of two; nil for the kernel's dirty log.
     public var dirtyRingCapacity: Int?
+    /// XCR0 at the guest's first instruction. Anything but 1 is for a KVM that does not see the guest set it, as one in
+    /// QEMU's software emulation of AMD-V: it takes what it set last back at each exit, and with it the guest's AVX.
+    public var initialXCR0: UInt64 = 1
     public var uuid: MachineUUID
     /// What the guest starts with; nil for a machine that waits for a migration.
     public var boot: BootSource?
@@ -56,6 +59,8 @@ public enum MachineError: Error, CustomStringConvertible {
     case nothingToBoot
     /// A dirty ring of this many entries; `largest` is what the kernel has.
     case dirtyRing(capacity: Int, largest: Int)
+    /// Vector registers that this host's KVM does not give to guests.
+    case initialXCR0(UInt64, SystemError)
     case noMemory(byteCount: Int, SystemError)
     /// The host's pool of huge pages is too small.
     case noHugePages(pageSize: Int, needed: Int, free: Int)
@@ -79,6 +84,8 @@ public enum MachineError: Error, CustomStringConvertible {
             let smallest = MachineConfiguration.smallestDirtyRing
             return
                 "A dirty ring of \(capacity) entries is not possible: powers of two from \(smallest) to \(largest) are."
+        case .initialXCR0(let value, let error):
+            return "XCR0 cannot be 0x\(hex(value)) for a guest of this host's KVM (\(error))."
         case .noMemory(let byteCount, let error):
             return "\(byteCount >> 20) MiB of guest memory cannot be had: \(error)."
         case .noHugePages(let pageSize, let needed, let free):

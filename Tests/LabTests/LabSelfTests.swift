@@ -11,6 +11,10 @@ struct LabSelfTests {
     @Test(.timeLimit(.minutes(20))) func `two hosts, their network, RDMA and QEMU's migrations between them`() throws {
         try LabSelfTest.expectAllTrue(of: "hosts", "rdma", "migration")
     }
+
+    @Test(.timeLimit(.minutes(40))) func `Linux boots, ends, is saved twenty times and moves under Apus`() throws {
+        try LabSelfTest.expectAllTrue(of: "boots", "saves", "moves")
+    }
 }
 
 /// One run of the script, whose lines are `ok    sentence (1.2 s)` or `FAIL  sentence (1.2 s)`.

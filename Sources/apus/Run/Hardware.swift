@@ -26,6 +26,7 @@ final class Hardware {
             ramByteCount: run.memory.byteCount, memoryKind: run.memory.kind, cpuCount: run.cpus)
         configuration.uuid = run.uuid.flatMap { MachineUUID($0) } ?? .none
         configuration.dirtyRingCapacity = run.dirtyRing
+        configuration.initialXCR0 = run.xcr0
         configuration.hasClock = run.rtc
         configuration.failure = run.failDevice.flatMap { FailureInjection($0) }
         configuration.awaitsGuest = run.incoming != nil

@@ -51,6 +51,11 @@ struct Run: AsyncParsableCommand {
             """, valueName: "ENTRIES"))
     var dirtyRing: Int?
     @Option(
+        help: ArgumentHelp(
+            "XCR0 at the guest's start, 7 for AVX: only for a KVM that does not see guests set it, as in the lab.",
+            valueName: "N"))
+    var xcr0: UInt64 = 1
+    @Option(
         help: ArgumentHelp("A raw disk image or block device; may be given again.", valueName: "FILE[,readonly]"),
         transform: DiskOption.init)
     var disk: [DiskOption] = []

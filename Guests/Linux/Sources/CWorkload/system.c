@@ -25,11 +25,14 @@ int workload_place_thread(int cpu, int priority) {
   return 0;
 }
 
-int workload_make_timer(int64_t nanoseconds) {
-  struct timespec period = {nanoseconds / 1000000000, nanoseconds % 1000000000};
-  struct itimerspec time = {.it_interval = period, .it_value = period};
+static struct timespec seconds_of(int64_t nanoseconds) {
+  return (struct timespec){nanoseconds / 1000000000, nanoseconds % 1000000000};
+}
+
+int workload_make_timer(int64_t first, int64_t period) {
+  struct itimerspec time = {.it_interval = seconds_of(period), .it_value = seconds_of(first)};
   int descriptor = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
-  if (descriptor < 0 || timerfd_settime(descriptor, 0, &time, NULL) < 0) return -errno;
+  if (descriptor < 0 || timerfd_settime(descriptor, TFD_TIMER_ABSTIME, &time, NULL) < 0) return -errno;
   return descriptor;
 }
 

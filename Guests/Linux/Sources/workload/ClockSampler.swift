@@ -31,10 +31,9 @@ func tick(every milliseconds: Int, on port: String) {
 /// A periodic timer of a processor of its own: each period must be told, and soon after it is over.
 func watchTimer(every milliseconds: Int, processor: Int, _ counters: Counters) {
     let period = Int64(milliseconds) * 1_000_000
-    let descriptor = workload_make_timer(period)
-    guard descriptor >= 0 else { return say("workload: BAD timer: none can be made, error \(-descriptor)") }
-    // The timer's first period began before this.
     let start = now()
+    let descriptor = workload_make_timer(start + period, period)
+    guard descriptor >= 0 else { return say("workload: BAD timer: none can be made, error \(-descriptor)") }
     var count: Int64 = 0
     while true {
         let fired = workload_wait_for_timer(descriptor)
@@ -45,7 +44,7 @@ func watchTimer(every milliseconds: Int, processor: Int, _ counters: Counters) {
         let delay = now() - start - (count - fired + 1) * period
         counters.timerDelay.max(delay, ordering: .relaxed)
         counters.longestTimerDelay.max(delay, ordering: .relaxed)
-        if delay < -period { say("workload: BAD timer: processor \(processor), \(-delay) ns too early") }
+        if delay < 0 { say("workload: BAD timer: processor \(processor), \(-delay) ns too early") }
     }
 }
 

@@ -16,8 +16,8 @@ uint32_t workload_hold_registers(const uint64_t *words, int with_avx, uint64_t s
 /* Pins the calling thread unless cpu is -1; with a priority above 0, makes it real-time. Returns 0 or -errno. */
 int workload_place_thread(int cpu, int priority);
 
-/* A timer of CLOCK_MONOTONIC with this period. Returns its descriptor or -errno. */
-int workload_make_timer(int64_t nanoseconds);
+/* A timer of CLOCK_MONOTONIC, first due at this time and then every period. Returns its descriptor or -errno. */
+int workload_make_timer(int64_t first, int64_t period);
 
 /* Waits until at least one period more is over; returns how many, or -errno. */
 int64_t workload_wait_for_timer(int descriptor);
