@@ -84,7 +84,7 @@ import Testing
         #expect(result.errors.contains("'tcp:localhost' lacks a port"))
     }
 
-    @Test(.timeLimit(.minutes(1)))
+    @Test(.timeLimit(.minutes(5)))
     func `a progress bar appears on a terminal after a second, and goes away`() throws {
         let terminal = try PseudoTerminal()
         let pipe = Pipe()

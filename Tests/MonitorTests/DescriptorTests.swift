@@ -14,7 +14,7 @@ private func areConnected(_ reading: borrowing OwnedDescriptor, _ writing: borro
     return count == 8 && bytes == mark
 }
 
-@Suite("Descriptors over QMP", .timeLimit(.minutes(1))) struct DescriptorTests {
+@Suite("Descriptors over QMP", .timeLimit(.minutes(5))) struct DescriptorTests {
     @Test func `are handed over by name and taken once`() async throws {
         let monitor = try TestMonitor()
         let client = try await monitor.client()

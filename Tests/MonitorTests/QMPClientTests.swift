@@ -4,7 +4,7 @@ import QMP
 import QMPClient
 import Testing
 
-@Suite("The QMP client", .timeLimit(.minutes(1))) struct QMPClientTests {
+@Suite("The QMP client", .timeLimit(.minutes(5))) struct QMPClientTests {
     @Test func `executes commands of several tasks at a time`() async throws {
         let monitor = try TestMonitor()
         let client = try await monitor.client()

@@ -5,7 +5,7 @@ import QMP
 import QMPClient
 import Testing
 
-@Suite("The QMP server", .timeLimit(.minutes(1))) struct QMPServerTests {
+@Suite("The QMP server", .timeLimit(.minutes(5))) struct QMPServerTests {
     @Test func `greets, negotiates and answers`() async throws {
         let monitor = try TestMonitor()
         let client = try await monitor.client()

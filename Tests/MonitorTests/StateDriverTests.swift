@@ -2,7 +2,7 @@ import Monitor
 import QMP
 import Testing
 
-@Suite("The state driver", .timeLimit(.minutes(1))) struct StateDriverTests {
+@Suite("The state driver", .timeLimit(.minutes(5))) struct StateDriverTests {
     private let machine = TestMachine()
     private let events = TestEvents()
 

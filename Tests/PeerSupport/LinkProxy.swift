@@ -85,8 +85,6 @@ final class LinkProxy: Sendable {
     }
 
     private func pump(_ direction: Direction, from source: SharedSocket, to target: SharedSocket) {
-        // A limit of 0 cuts before the first byte.
-        guard allowance(direction, of: 1) > 0 else { return cut() }
         while var bytes = source.receive() {
             while !bytes.isEmpty {
                 let count = allowance(direction, of: bytes.count)

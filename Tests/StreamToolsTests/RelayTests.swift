@@ -4,7 +4,7 @@ import MigrationStream
 import StreamTools
 import Testing
 
-@Suite("Relaying a migration", .timeLimit(.minutes(2))) struct RelayTests {
+@Suite("Relaying a migration", .timeLimit(.minutes(5))) struct RelayTests {
     private let stream = SmallStream(firstPass: [.plain("ram", 1, 1), .plain("rom", 0, 2)]).bytes
 
     @Test func `passes a stream and its answers, and ends with them`() throws {

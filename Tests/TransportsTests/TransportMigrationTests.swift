@@ -8,7 +8,7 @@ import Testing
 import Transports
 
 /// A guest moved by real threads over a real transport.
-@Suite("Migration over transports", .serialized, .timeLimit(.minutes(2))) struct TransportMigrationTests {
+@Suite("Migration over transports", .serialized, .timeLimit(.minutes(5))) struct TransportMigrationTests {
     private static let folder = FileManager.default.temporaryDirectory.path
     private let path = "\(folder)/apus-\(UInt32.random(in: 0...UInt32.max))"
 
