@@ -22,7 +22,7 @@ struct RewritePeerTests {
             try source.qmp.execute("stop")
             try destination.qmp.execute("migrate-incoming", ["uri": .string("exec:cat \(fifo)")])
             try source.migrate(
-                to: "exec:\(apus) stream rewrite -v \(option) 2>\(bench.path("rewrite.stderr")) >\(fifo)")
+                to: "exec:'\(apus)' stream rewrite -v \(option) 2>\(bench.path("rewrite.stderr")) >\(fifo)")
             try source.qmp.waitForMigration(["completed"], within: .seconds(60))
             try destination.qmp.waitForMigration(["completed"], within: .seconds(60))
             try expectCountingGoesOn(from: source, to: destination)
