@@ -157,7 +157,7 @@ let package = Package(
             name: "PostcopyTests",
             dependencies: [
                 "Machine", "KVM", "Devices", "Migration", "Transports", "GuestMemory", "BuiltInGuest", "GuestSupport",
-                "LinuxSystem",
+                "LinuxSystem", "MigrationTestSupport",
             ],
             swiftSettings: settings),
         .testTarget(name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),

@@ -17,6 +17,8 @@ public final class SimulatedPair: @unchecked Sendable {
     public private(set) var attemptCount = 0
     /// How often an operator has connected the two sides again.
     public private(set) var recoveryCount = 0
+    /// How often a source was connected with a destination that had completed without it.
+    public private(set) var farewellCount = 0
     /// Moments at which the link is cut, counted from the beginning of post-copy or the last recovery.
     public var cuts: [Duration] = []
     private var guest: GuestRight?
@@ -113,6 +115,7 @@ public final class SimulatedPair: @unchecked Sendable {
         // for a connection is told to stop, as its manager would.
         if attempt.value.source != .completed { incoming.cancel() }
         destinationThread.join()
+        incoming.waitForFarewell()
         destination.onResume = nil
         attempt.value.statistics = outgoing.statistics
         attempt.value.received = incoming.statistics
@@ -141,7 +144,13 @@ public final class SimulatedPair: @unchecked Sendable {
             scheduleCut()
             _ = incoming.recover(from: network.makeListener())
             _ = outgoing.resume(over: network.makeConnector())
-        case (.postcopyPaused, .completed), (.postcopyPaused, .failed): outgoing.giveUpPostcopy()
+        case (.postcopyPaused, .completed):
+            renewNetwork()
+            farewellCount += 1
+            scheduleCut()
+            _ = incoming.recover(from: network.makeListener())
+            _ = outgoing.resume(over: network.makeConnector())
+        case (.postcopyPaused, .failed): outgoing.giveUpPostcopy()
         case (.completed, _), (.failed, _), (.uncertain, _), (.cancelled, _): break
         case (.postcopyPaused, _), (_, .postcopyPaused):
             simulation.after(.milliseconds(5)) { [weak self] in self?.lookAtPausedSides() }

@@ -69,7 +69,13 @@ final class OutgoingProgress: Sendable {
     }
 
     /// The destination can run the guest, and fetches the rest.
-    func beginPostcopy(counters: TransferCounters.Values) { state.withLock { $0.countersAtPostcopy = counters } }
+    func beginPostcopy(counters: TransferCounters.Values) {
+        state.withLock { state in
+            state.countersAtPostcopy = counters
+            // The guest writes elsewhere.
+            state.statistics.dirtyPageRate = 0
+        }
+    }
 
     /// Runs `body` and adds its time to a part of the downtime.
     func measure<Value>(

@@ -65,7 +65,7 @@ extension OutgoingSession {
             let decision = policy.decide(after: statistics)
             return (interruption ?? decision, policy.expectedDowntime(after: statistics))
         }
-        record(statistics, expectedDowntime: expected)
+        record(statistics, expectedDowntime: expected, isWhole: interruption == nil)
         try control.check()
         try checkReturnPath()
         if case .goPostcopy(.request) = decision { return decision }
@@ -126,14 +126,15 @@ extension OutgoingSession {
             dirtiedPageCounts: zip(machine.dirtiedPageCounts(), dirtiedBefore).map { $0 - $1 })
     }
 
-    private func record(_ pass: PassStatistics, expectedDowntime: Duration?) {
+    private func record(_ pass: PassStatistics, expectedDowntime: Duration?, isWhole: Bool) {
         let seconds = pass.duration.inSeconds
         progress.update { statistics in
             statistics.passes.append(pass)
             statistics.dirtySyncCount += 1
             statistics.expectedDowntime = expectedDowntime
             guard seconds > 0 else { return }
-            statistics.dirtyPageRate = Int(Double(pass.dirtiedPageCount) / seconds)
+            // What a pass did not come to is dirty still, whoever wrote it: that is no rate.
+            if isWhole { statistics.dirtyPageRate = Int(Double(pass.dirtiedPageCount) / seconds) }
             statistics.pagesPerSecond = Int(Double(pass.sentPageCount) / seconds)
             statistics.bitsPerSecond = Double(pass.sentByteCount) * 8 / seconds
         }
