@@ -226,6 +226,11 @@ struct Rate: ExpressibleByArgument, Equatable {
         guard !isPlain || number <= Int.max >> 20 else { return nil }
         bytesPerSecond = isPlain ? number << 20 : number
     }
+
+    /// As it would be given: MiB/s without a suffix.
+    var defaultValueDescription: String {
+        bytesPerSecond % (1 << 20) == 0 ? "\(bytesPerSecond >> 20)" : "\(bytesPerSecond) bytes/s"
+    }
 }
 
 /// `64M`, `1G`.
@@ -236,4 +241,6 @@ struct ByteSizeOption: ExpressibleByArgument, Equatable {
         guard let byteCount = ByteSize.parse(argument) else { return nil }
         self.byteCount = byteCount
     }
+
+    var defaultValueDescription: String { ByteSize.text(byteCount) }
 }
