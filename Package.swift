@@ -178,7 +178,7 @@ let package = Package(
         .testTarget(
             name: "ReportTests", dependencies: ["Report", "MigrationRecords", "QMP"], swiftSettings: settings),
         // Whole machines on this host, which are moved: one after the other.
-        .testTarget(name: "CompareTests", dependencies: ["apus"], swiftSettings: settings),
+        .testTarget(name: "CompareTests", dependencies: ["apus", "PeerSupport"], swiftSettings: settings),
 
         // With real QEMUs: each test starts machines of its own, so they run one after the other.
         .testTarget(name: "PeerTests", dependencies: ["apus", "PeerSupport", "LinuxSystem"], swiftSettings: settings),

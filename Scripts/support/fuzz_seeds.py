@@ -43,6 +43,8 @@ for name in ["microvm-acpioff.mig", "microvm-kvm.mig", "q10-precopy.ch0.c2s", "i
         seed("MainStream", name + "-package", 0x03, devices[: end - 1])
 seed("MainStream", "recovery", 0x01, stream("run-recover-preempt-resume.ch0.c2s")[:3000])
 seed("MainStream", "preempt", 0x02, stream("run-recover-preempt.ch1.c2s")[:9000])
+seed("MainStream", "no-state", 0x00,
+     header + bytes.fromhex("04 00000007 01 78 00000000 00000001 7e 00000007 00"))
 seed("MainStream", "no-pages", 0x00, stream("q10-multifd.ch0.c2s")[:12000])
 
 for name in ["returnpath.ch0.s2c", "postcopy-early.ch0.s2c", "run-recover-preempt-resume.ch0.s2c"]:

@@ -1,15 +1,19 @@
 import Foundation
 import Testing
 
+@testable import PeerSupport
+
 /// `apus compare` with the built-in guest on this host's KVM: real monitors, real moves.
 @Suite("The command apus compare") struct CompareTests {
     static let hasKVM = access("/dev/kvm", R_OK | W_OK) == 0
-    private let folder = CompareFolder()
+    private let bench: Workbench
+
+    init() throws { bench = try Workbench() }
 
     @Test(.enabled(if: hasKVM, "needs /dev/kvm"))
     func `moves a guest over each transport, and page and JSON tell the same`() throws {
-        let (page, file) = (folder.path("page.html"), folder.path("result.json"))
-        let result = try apus(
+        let (page, file) = (bench.path("page.html"), bench.path("result.json"))
+        let result = try run(
             "compare", "--modes", "precopy", "--transports", "tcp,unix,fd", "--memory", "64M", "--workload", "64",
             "--bandwidth", "0", "--json", "--quiet", "--report", page, "--report", file)
         #expect(result.status == 0, "\(result.output) \(result.errors)")
@@ -39,7 +43,7 @@ import Testing
 
     @Test(.enabled(if: hasKVM, "needs /dev/kvm"))
     func `a guest that writes faster than the link carries moves by post-copy and hybrid`() throws {
-        let result = try apus(
+        let result = try run(
             "compare", "--modes", "postcopy,hybrid", "--memory", "64M", "--workload", "writes=400,hot=48",
             "--bandwidth", "32", "--json", "--quiet")
         #expect(result.status == 0, "\(result.output) \(result.errors)")
@@ -57,7 +61,7 @@ import Testing
 
     @Test(.enabled(if: hasKVM, "needs /dev/kvm"))
     func `a guest that never lets pre-copy end is told as failed, and the status says so`() throws {
-        let result = try apus(
+        let result = try run(
             "compare", "--modes", "precopy", "--memory", "64M", "--workload", "writes=400,hot=48", "--bandwidth", "16",
             "--limit", "4")
         #expect(result.status == 1)
@@ -68,43 +72,44 @@ import Testing
 
     @Test(.enabled(if: hasKVM, "needs /dev/kvm"))
     func `a monitor that does not start is told with its own words`() throws {
-        let file = folder.path("no-kernel")
+        let file = bench.path("no-kernel")
         try Data("no kernel".utf8).write(to: URL(filePath: file))
-        let result = try apus("compare", "--modes", "precopy", "--kernel", file, "--memory", "64M", "--quiet")
+        let result = try run("compare", "--modes", "precopy", "--kernel", file, "--memory", "64M", "--quiet")
         #expect(result.status == 1)
         #expect(result.output.contains("pre-copy: The source's monitor ended: apus: "), "\(result.output)")
     }
 
     @Test(.enabled(if: hasKVM, "needs /dev/kvm"))
     func `an interruption ends it, and leaves neither monitors nor files`() throws {
-        let running = try RunningCommand(["compare", "--memory", "64M", "--bandwidth", "4", "--limit", "600"])
+        let (process, _, errors) = try bench.runWithTranscripts(
+            "compare", [apus, "compare", "--memory", "64M", "--bandwidth", "4", "--limit", "600"])
         // It moves: both monitors are there.
-        #expect(running.waitForErrors(containing: "it moves", seconds: 60))
-        let children = running.children
-        #expect(children.count == 2)
-        running.interrupt()
-        #expect(running.waitForEnd(seconds: 30) == 130)
-        for child in children { #expect(kill(child, 0) == -1) }
-        #expect(!running.openFolders.contains { FileManager.default.fileExists(atPath: $0) })
-        #expect(!running.openFolders.isEmpty)
+        try errors.wait(forText: "it moves", within: .seconds(60))
+        let monitors = children(of: process.id)
+        #expect(monitors.count == 2)
+        process.interrupt()
+        #expect(try process.waitForExit(within: .seconds(30)) == 130)
+        for monitor in monitors {
+            #expect(kill(monitor.id, 0) == -1)
+            #expect(!FileManager.default.fileExists(atPath: monitor.folder))
+        }
     }
 
-    private static let hasQEMU = FileManager.default.isExecutableFile(atPath: "/usr/bin/qemu-system-x86_64")
-
-    @Test(.enabled(if: hasKVM && hasQEMU, "needs /dev/kvm and qemu-system-x86_64"))
+    @Test(.enabled(if: hasKVM && QEMU.isInstalled, "needs /dev/kvm and qemu-system-x86_64"))
     func `a migration between two QEMUs has a page, with what QEMU tells`() throws {
-        let guest = folder.path("guest.elf")
-        try #expect(apus("guest", guest).status == 0)
-        let source = try QEMUProcess(
-            folder, "source", ["-kernel", guest, "-append", "region=16 rate=20 vectors=sse period=100"])
-        let destination = try QEMUProcess(folder, "destination", ["-kernel", guest, "-incoming", "defer"])
-        #expect(source.waitForLines(3))
-        let page = folder.path("page.html")
-        let result = try apus(
-            "migrate", "--qmp", "unix:\(source.socket)", "--destination-qmp", "unix:\(destination.socket)",
-            "--report", page, "--quiet", "unix:\(folder.path("move"))")
+        let guest = bench.path("guest.elf")
+        try #expect(run("guest", guest).status == 0)
+        let source = try startQEMU(
+            "source", ["-kernel", guest, "-append", "region=16 rate=20 vectors=sse period=100"])
+        let destination = try startQEMU("destination", ["-kernel", guest, "-incoming", "defer"])
+        try waitForLines(3, of: source)
+        let page = bench.path("page.html")
+        let result = try run(
+            "migrate", "--qmp", "unix:\(bench.path("source.control"))",
+            "--destination-qmp", "unix:\(bench.path("destination.control"))",
+            "--report", page, "--quiet", "unix:\(bench.path("move"))")
         #expect(result.status == 0, "\(result.errors)")
-        #expect(destination.waitForLines(2))
+        try waitForLines(2, of: destination)
         let html = try String(contentsOfFile: page, encoding: .utf8)
         #expect(html.contains("<dt>Source</dt><dd>QEMU "))
         #expect(html.contains("This monitor does not tell the parts."))
@@ -126,16 +131,64 @@ import Testing
         (["--kernel", "/dev/null", "--guest-address", "10.0.0.1"], "--guest-address needs --taps."),
         (["--kernel", "/nothing"], "open /nothing: No such file or directory"),
     ]) func `wrong options are refused before anything starts`(arguments: [String], text: String) throws {
-        let result = try apus(arguments: ["compare"] + arguments)
+        let result = try run(["compare"] + arguments)
         #expect(result.status == 64)
         #expect(result.errors.contains(text), "\(result.errors)")
     }
 
     @Test func `a report that cannot be written is known before guests move`() throws {
-        let result = try apus("compare", "--report", "/nothing/page.html")
+        let result = try run("compare", "--report", "/nothing/page.html")
         #expect(result.status == 1)
         #expect(
             result.errors
                 == "apus compare: the report cannot be written: open /nothing/page.html: No such file or directory\n")
+    }
+
+    private struct CommandResult {
+        var status: Int32
+        var output: String
+        var errors: String
+    }
+
+    /// Runs `apus` to its end.
+    private func run(_ arguments: String...) throws -> CommandResult { try run(arguments) }
+
+    private func run(_ arguments: [String]) throws -> CommandResult {
+        let (process, output, errors) = try bench.runWithTranscripts("apus", [apus] + arguments)
+        let status = try process.waitForExit(within: .seconds(300))
+        for transcript in [output, errors] { try transcript.waitForEnd(within: .seconds(10)) }
+        return CommandResult(status: status, output: output.text, errors: errors.text)
+    }
+
+    /// A QEMU with the built-in guest's machine, whose QMP `NAME.control` is for the command.
+    private func startQEMU(_ name: String, _ arguments: [String]) throws -> QEMU {
+        let machine = [
+            "-M", "microvm,acpi=off", "-accel", "kvm", "-cpu", "host,arch-capabilities=off", "-m", "64", "-no-reboot",
+            "-qmp", "unix:\(bench.path("\(name).control")),server=on,wait=off",
+        ]
+        return try bench.start(name, machine + arguments)
+    }
+
+    private func waitForLines(_ count: Int, of machine: QEMU) throws {
+        let found = machine.serial.waitForChange(within: .seconds(60)) { bytes in
+            bytes.count { $0 == UInt8(ascii: "\n") } >= count ? true : nil
+        }
+        if found == nil { throw PeerError("\(machine.name) said no \(count) lines: \(machine.complaints)") }
+    }
+
+    /// The monitors that a command has started, with the folders that they were given.
+    private func children(of command: pid_t) -> [(id: pid_t, folder: String)] {
+        let threads = "/proc/\(command)/task"
+        let numbers = (try? FileManager.default.contentsOfDirectory(atPath: threads)) ?? []
+        let children = numbers.flatMap { thread in
+            ((try? String(contentsOfFile: "\(threads)/\(thread)/children", encoding: .utf8)) ?? "")
+                .split(whereSeparator: \.isWhitespace).compactMap { pid_t($0) }
+        }
+        return children.compactMap { child in
+            let words = ((try? String(contentsOfFile: "/proc/\(child)/cmdline", encoding: .utf8)) ?? "").split(
+                separator: "\0")
+            guard let socket = words.first(where: { $0.hasPrefix("unix:/tmp/apus-compare-") }) else { return nil }
+            return (child, URL(filePath: String(socket.dropFirst(5))).deletingLastPathComponent().path)
+        }
     }
 }

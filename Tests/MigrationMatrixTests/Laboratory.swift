@@ -76,11 +76,10 @@ final class Laboratory {
         case .setup: try proxy.wait(for: .forward, toReach: 20)
         case .firstPass: try proxy.wait(for: .forward, toReach: 1 << 20)
         case .laterPass:
-            let limit = TimeLimit.seconds(60)
-            while try source.qmp.execute("query-migrate")["ram"]?["dirty-sync-count"]?.int ?? 0 < 3 {
-                try #require(limit.remainingSeconds > 0, "no third pass")
-                usleep(5000)
+            let passCount = try source.qmp.ask("query-migrate", within: .seconds(60)) { answer -> Int? in
+                answer["ram"]?["dirty-sync-count"]?.int.flatMap { $0 < 3 ? nil : $0 }
             }
+            try #require(passCount != nil, "no third pass")
         case .preSwitchover: try source.waitForMigration(status: ["pre-switchover"])
         case .deviceState:
             try source.waitForMigration(status: ["pre-switchover"])

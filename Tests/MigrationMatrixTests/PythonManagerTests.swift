@@ -65,19 +65,21 @@ enum PythonManager {
             os.close(descriptor)
 
         async def end(client):
-            while True:
-                answer = await client.execute('query-migrate')
-                if answer.get('status') in ('completed', 'failed', 'cancelled'):
-                    assert answer['status'] == 'completed', answer
-                    return answer['status']
-                await asyncio.sleep(0.02)
+            with client.listener('MIGRATION') as events:
+                while True:
+                    answer = await client.execute('query-migrate')
+                    if answer.get('status') in ('completed', 'failed', 'cancelled'):
+                        assert answer['status'] == 'completed', answer
+                        return answer['status']
+                    await events.get()
 
         async def state(client, wanted):
-            while True:
-                found = (await client.execute('query-status'))['status']
-                if found == wanted:
-                    return found
-                await asyncio.sleep(0.02)
+            with client.listener(('STOP', 'RESUME')) as events:
+                while True:
+                    found = (await client.execute('query-status'))['status']
+                    if found == wanted:
+                        return found
+                    await events.get()
 
         async def main(first, second, third, saved):
             a, b, c = await connect(first), await connect(second), await connect(third)

@@ -22,7 +22,7 @@ final class ApusMonitor: Sendable {
         while true {
             do {
                 qmp = try QMPConnection(try Socket(connectingTo: .unix(path: qmpPath)), within: limit)
-                return
+                break
             } catch {
                 guard limit.remainingSeconds > 0, !process.hasEnded else {
                     throw PeerError("\(name) did not start: \(error) \(bench.complaints(of: name))")
@@ -31,6 +31,7 @@ final class ApusMonitor: Sendable {
                 usleep(10_000)
             }
         }
+        try setCapabilities(["events"])
     }
 
     /// What it has said on standard error.
@@ -74,14 +75,16 @@ final class ApusMonitor: Sendable {
     /// Asks `query-migrate` until its status is one of `statuses`.
     @discardableResult
     func waitForMigration(status statuses: Set<String>, within limit: TimeLimit = .seconds(60)) throws -> JSON {
-        while true {
-            let answer = try qmp.execute("query-migrate")
-            if let status = answer["status"]?.string, statuses.contains(status) { return answer }
-            guard limit.remainingSeconds > 0 else {
-                throw PeerError("\(name)'s migration did not become \(statuses): \(answer) \(complaints)")
-            }
-            usleep(5_000)
+        var last = JSON.null
+        let found = try qmp.ask("query-migrate", within: limit) { answer -> JSON? in
+            last = answer
+            guard let status = answer["status"]?.string, statuses.contains(status) else { return nil }
+            return answer
         }
+        guard let found else {
+            throw PeerError("\(name)'s migration did not become \(statuses): \(last) \(complaints)")
+        }
+        return found
     }
 
     func setCapabilities(_ names: [String], to state: Bool = true) throws {

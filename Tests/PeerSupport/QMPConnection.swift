@@ -8,6 +8,8 @@ final class QMPConnection: Sendable {
     fileprivate struct Inbox: Sendable {
         var answers: [Int: Result<JSON, PeerError>] = [:]
         var events: [Object] = []
+        /// All that ever came.
+        var eventCount = 0
         var hasGreeted = false
         var hasEnded = false
     }
@@ -62,6 +64,19 @@ final class QMPConnection: Sendable {
         return found
     }
 
+    /// Asks `command` again after each event, and after each second without one, until `found` likes an answer; nil
+    /// when the time is over.
+    func ask<Found>(_ command: String, within limit: TimeLimit, _ found: (JSON) -> Found?) throws -> Found? {
+        while true {
+            let seen = inbox.current.eventCount
+            if let value = found(try execute(command)) { return value }
+            if limit.remainingSeconds == 0 { return nil }
+            _ = inbox.wait(until: .seconds(min(1, limit.remainingSeconds))) { inbox in
+                inbox.eventCount > seen || inbox.hasEnded ? true : nil
+            }
+        }
+    }
+
     /// Waits until the migration has reached one of `statuses`; any final status that is none of them is an error.
     @discardableResult
     func waitForMigration(_ statuses: Set<String>, within limit: TimeLimit) throws -> String {
@@ -98,7 +113,10 @@ final class QMPConnection: Sendable {
 extension QMPConnection.Inbox {
     fileprivate mutating func take(_ message: JSON) {
         if message["QMP"] != nil { hasGreeted = true }
-        if message["event"] != nil, case .object(let event) = message { events.append(event) }
+        if message["event"] != nil, case .object(let event) = message {
+            events.append(event)
+            eventCount += 1
+        }
         guard case .number(let id)? = message["id"] else { return }
         if let value = message["return"] {
             answers[Int(id)] = .success(value)

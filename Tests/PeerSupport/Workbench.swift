@@ -1,7 +1,7 @@
 import Foundation
 import LinuxSystem
 
-/// A folder and the processes of one test; all is gone when the test ends, however it ends.
+/// A folder and the processes of one test; all is gone with it.
 final class Workbench {
     let folder: URL
     private var machines: [QEMU] = []
@@ -10,15 +10,16 @@ final class Workbench {
     /// Runs `body` with a new workbench.
     static func use<Result>(_ body: (Workbench) throws -> Result) throws -> Result {
         let bench = try Workbench()
-        defer { bench.clear() }
-        return try body(bench)
+        return try withExtendedLifetime(bench) { try body(bench) }
     }
 
-    private init() throws {
+    init() throws {
         // Short: the path of a UNIX socket has at most 107 bytes.
         folder = URL(fileURLWithPath: "/tmp/apus-peer-\(UUID().uuidString.prefix(8))")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     }
+
+    deinit { clear() }
 
     private func clear() {
         for machine in machines { machine.kill() }
@@ -40,6 +41,17 @@ final class Workbench {
         let process = try TestProcess(arguments, input: input, output: output, errors: path("\(name).stderr"))
         processes.append(process)
         return process
+    }
+
+    /// Starts a program whose standard output and standard error are kept.
+    func runWithTranscripts(_ name: String, _ arguments: [String]) throws -> (TestProcess, Transcript, Transcript) {
+        let output = try OwnedDescriptor.pipe()
+        let errors = try OwnedDescriptor.pipe()
+        // The child opens it while it still has this process's descriptors.
+        let process = try TestProcess(
+            arguments, output: output.writing.number, errors: "/dev/fd/\(errors.writing.number)")
+        processes.append(process)
+        return (process, Transcript(try output.reading.duplicate()), Transcript(try errors.reading.duplicate()))
     }
 
     /// Starts a program whose standard output is kept. This side's copy of the writing end is closed on return.

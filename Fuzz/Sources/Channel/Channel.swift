@@ -16,11 +16,15 @@ public enum ChannelStep {
 public func run(_ bytes: [UInt8], chunk: Int, _ decode: (RawSpan, Bool) -> ChannelStep) {
     var position = 0
     var available = min(chunk, bytes.count)
+    var wasEmpty = false
     while true {
         let unread = bytes.span.bytes.extracting(position..<available)
         switch decode(unread, available == bytes.count) {
         case .element(let byteCount, let written):
-            precondition(byteCount > 0 && byteCount <= unread.byteCount, "an element of \(byteCount) bytes")
+            precondition(byteCount >= 0 && byteCount <= unread.byteCount, "an element of \(byteCount) bytes")
+            // A device may have no state; its footer comes next.
+            precondition(byteCount > 0 || !wasEmpty, "two empty elements at \(position)")
+            wasEmpty = byteCount == 0
             precondition(Array(bytes[position..<(position + byteCount)]) == written, "differs at \(position)")
             position += byteCount
         case .needsMore:

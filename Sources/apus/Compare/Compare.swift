@@ -42,11 +42,11 @@ struct Compare: AsyncParsableCommand {
             """, valueName: "LOAD"))
     var workload = "medium"
     @Option(help: ArgumentHelp("Guest memory.", valueName: "SIZE"))
-    var memory = ByteSizeOption(argument: "256M")!
+    var memory = ByteSizeOption(byteCount: 256 << 20)
     @Option(help: ArgumentHelp("Virtual CPUs.", valueName: "N"))
     var cpus = 1
     @Option(help: ArgumentHelp("The link: MiB/s, or bytes/s with a suffix; 0 is no limit.", valueName: "RATE"))
-    var bandwidth = Rate(argument: "256")!
+    var bandwidth = Rate(bytesPerSecond: 256 << 20)
     @Option(help: ArgumentHelp("How long pre-copy may let the guest stand still.", valueName: "MS"))
     var downtimeLimit = 50
     @Option(help: ArgumentHelp("Send memory over N channels beside the main one.", valueName: "N"))
@@ -131,7 +131,7 @@ struct Compare: AsyncParsableCommand {
         try check(rounds, 1...1000, "--rounds")
         try check(limit, 1...86_400, "--limit")
         try check(downtimeLimit, 0...2_000_000, "--downtime-limit")
-        if let channels { try check(channels, 1...255, "--channels") }
+        try check(channels, 1...255, "--channels")
         (plan.cpuCount, plan.roundCount, plan.limit) = (cpus, rounds, .seconds(limit))
         (plan.bandwidth, plan.downtimeLimit, plan.channelCount) = (mebibytes, downtimeLimit, channels)
         (plan.modes, plan.transports, plan.hasAutoConverge) = (modes, transports, autoConverge)
@@ -152,12 +152,6 @@ struct Compare: AsyncParsableCommand {
             throw ValidationError("--workload: hot=\(hot) MiB do not fit into the guest's \(plan.regionMebibytes) MiB.")
         }
         return plan
-    }
-
-    private func check(_ value: Int, _ range: ClosedRange<Int>, _ option: String) throws {
-        guard range.contains(value) else {
-            throw ValidationError("\(option) \(value): \(range.lowerBound) to \(range.upperBound) are possible.")
-        }
     }
 
     private static func modes(_ text: String) throws -> [Move.Mode] {

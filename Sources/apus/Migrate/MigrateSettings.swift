@@ -102,10 +102,6 @@ struct MigrateSettings: ParsableArguments {
     }
 
     private func checkNumbers() throws {
-        func check(_ value: Int?, _ range: ClosedRange<Int>, _ option: String) throws {
-            guard let value, !range.contains(value) else { return }
-            throw ValidationError("\(option) \(value): \(range.lowerBound) to \(range.upperBound) are possible.")
-        }
         try check(downtimeLimit, 0...2_000_000, "--downtime-limit")
         try check(channels, 1...255, "--channels")
         try check(compressLevel, compress == .zstd ? 0...20 : 0...9, "--compress-level")
@@ -214,33 +210,4 @@ struct MigrateSettings: ParsableArguments {
         }
         plan.timeout = MigrationPlan.Timeout(limit: .seconds(timeout), action: chosen.first ?? .suspend)
     }
-}
-
-/// `100` MiB/s, or bytes per second with a suffix: 100M, 1G, 500k.
-struct Rate: ExpressibleByArgument, Equatable {
-    var bytesPerSecond: Int
-
-    init?(argument: String) {
-        guard let number = ByteSize.parse(argument) else { return nil }
-        let isPlain = argument.allSatisfy(\.isNumber)
-        guard !isPlain || number <= Int.max >> 20 else { return nil }
-        bytesPerSecond = isPlain ? number << 20 : number
-    }
-
-    /// As it would be given: MiB/s without a suffix.
-    var defaultValueDescription: String {
-        bytesPerSecond % (1 << 20) == 0 ? "\(bytesPerSecond >> 20)" : "\(bytesPerSecond) bytes/s"
-    }
-}
-
-/// `64M`, `1G`.
-struct ByteSizeOption: ExpressibleByArgument, Equatable {
-    var byteCount: Int
-
-    init?(argument: String) {
-        guard let byteCount = ByteSize.parse(argument) else { return nil }
-        self.byteCount = byteCount
-    }
-
-    var defaultValueDescription: String { ByteSize.text(byteCount) }
 }

@@ -64,11 +64,4 @@ enum ByteSize {
         }
         return number << shift
     }
-
-    /// The shortest such text: 512M, not 536870912.
-    static func text(_ byteCount: Int) -> String {
-        let suffixes = ["", "K", "M", "G", "T"]
-        let index = byteCount == 0 ? 0 : min(byteCount.trailingZeroBitCount / 10, suffixes.count - 1)
-        return "\(byteCount >> (10 * index))\(suffixes[index])"
-    }
 }
