@@ -178,6 +178,18 @@ public actor MigrationController: MigrationControl {
         }
     }
 
+    public func waitForArrival() async {
+        let limit = ContinuousClock.now + Self.arrivalLimit
+        while case .incoming = run, status == .active, await driver.state != .incomingMigration,
+            ContinuousClock.now < limit
+        {
+            try? await Task.sleep(for: .milliseconds(5))
+        }
+    }
+
+    /// What is left when the guest runs is to tell the source and to close connections; one that hangs is refused.
+    private static let arrivalLimit: Duration = .seconds(5)
+
     private func destinationCompleted(isRunning: Bool) async {
         if !isRunning { try? await driver.arrive(from: .paused) }
         enter(.completed)
