@@ -49,7 +49,8 @@ extension OutgoingSession {
         let mode = number > 1 ? DirtyTracker.Mode.skippingRewritten : .clearing
         let sentPageCount = try sendPages(.part, mode: mode) {
             try checkReturnPath()
-            if number > 1 { try tracker.sync() }
+            interruption = try number > 1 ? endOfPass() : nil
+            if interruption != nil { return false }
             interruption =
                 control.wantsPostcopy && options.allowsPostcopy
                 ? .goPostcopy(.request) : migration.policy.withLock { $0.interruption(at: progress.elapsed) }
@@ -74,6 +75,17 @@ extension OutgoingSession {
             return .goPostcopy(.request)
         }
         return decision
+    }
+
+    /// Looks at what is dirty now, in the middle of a pass: whether that is little enough.
+    private func endOfPass() throws -> Decision? {
+        let start = runtime.now()
+        try tracker.sync()
+        let fixedDowntime = options.assumedFixedDowntime + (runtime.now() - start)
+        let remainingByteCount = tracker.dirtyPageCount * pageSize
+        return migration.policy.withLock {
+            $0.ending(remainingByteCount: remainingByteCount, fixedDowntime: fixedDowntime, elapsed: progress.elapsed)
+        }
     }
 
     /// Sends all dirty pages as one part of the `ram` section; how many there were.
