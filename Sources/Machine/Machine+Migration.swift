@@ -30,10 +30,12 @@ extension Machine: MigratableMachine {
     /// Disks that the guest may write to: read-only ones are anybody's at any time, and their locks say nothing of who
     /// owns the guest.
     public var disks: [any MigratableDisk] {
-        configuration.devices.compactMap { device in
+        let disks: [any MigratableDisk] = configuration.devices.compactMap { device in
             guard let backend = (device as? BlockDevice)?.backend, !backend.isReadOnly else { return nil }
             return backend as? any MigratableDisk
         }
+        guard let lock = ram.lock else { return disks }
+        return disks + [lock]
     }
 
     // MARK: Dirty pages
