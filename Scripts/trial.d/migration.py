@@ -207,7 +207,8 @@ class StoredHop(Hop):
         self.source.qmp.command("quit")
         self.source.expect_end(60)
         ways.carry(self.source, self.destination, written, read)
-        self.destination.start(arrival)
+        is_near = self.source.place is self.destination.place
+        self.destination.start(arrival, self.source.give_up_session() if is_near else None)
         self.destination.qmp.wait_for_event("RESUME", 60)
         self.result["load_s"] = round(time.monotonic() - self.started - self.result["wall_s"], 2)
         self.destination.place.run("rm", read)
