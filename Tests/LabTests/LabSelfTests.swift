@@ -12,7 +12,7 @@ struct LabSelfTests {
         try LabSelfTest.expectAllTrue(of: "hosts", "rdma", "migration")
     }
 
-    @Test(.timeLimit(.minutes(40))) func `Linux boots, works, resets, is saved and loaded, comes from a QEMU, and ends`() throws {
+    @Test(.timeLimit(.minutes(40))) func `Linux boots, works, is saved and loaded, and comes from a QEMU`() throws {
         try LabSelfTest.expectAllTrue(of: "boots", "saves", "qemu")
     }
 }
