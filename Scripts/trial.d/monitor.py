@@ -23,6 +23,7 @@ class QMP:
     def __init__(self, place, path):
         self.process = place.open([place.python, "-I", "-S", str(places.SCRIPTS / "trial.d" / "relay.py"), path])
         self.events = []
+        self.moments = []
         self.changed = threading.Condition()
         self.answers = queue.Queue()
         threading.Thread(target=self.read, daemon=True).start()
@@ -35,6 +36,8 @@ class QMP:
             if "event" in message:
                 with self.changed:
                     self.events.append((time.monotonic(), message["event"], message.get("data", {})))
+                    stamp = message["timestamp"]
+                    self.moments.append(stamp["seconds"] + stamp["microseconds"] * 1e-6)
                     self.changed.notify_all()
             else:
                 self.answers.put(message)
@@ -81,6 +84,13 @@ class QMP:
                 if not self.changed.wait(max(0, until - time.monotonic())) and time.monotonic() >= until:
                     raise Failed(f"no event {name} within {limit:.0f} s; there were "
                                  f"{', '.join(event for _, event, _ in self.events) or 'none'}")
+
+    def moment(self, name, **expected):
+        """When the last such event happened, by the clock of the monitor's host; None if there was none."""
+        with self.changed:
+            found = [stamp for stamp, (_, event, data) in zip(self.moments, self.events)
+                     if event == name and expected.items() <= data.items()]
+        return found[-1] if found else None
 
     def close(self):
         places.kill(self.process)

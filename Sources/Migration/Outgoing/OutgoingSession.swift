@@ -132,10 +132,17 @@ final class OutgoingSession {
     }
 
     private func waitForPong(_ value: UInt32) throws {
-        _ = try control.wait {
+        // A command may take all bytes and have nothing to say: in post-copy the destination has to ask for pages.
+        let limit = options.allowsPostcopy ? runtime.now() + options.firstAnswerLimit : nil
+        let hasAnswered = try control.wait(until: limit) {
             if returnPath?.hasPong(value) == true { return true }
             try checkReturnPath()
             return nil as Bool?
+        }
+        if hasAnswered == nil {
+            throw MigrationError.postcopyImpossible(
+                "\(migration.connector.address) has taken what was sent and nothing came back in "
+                    + "\(options.firstAnswerLimit.components.seconds) s; in post-copy the destination asks for pages.")
         }
     }
 
