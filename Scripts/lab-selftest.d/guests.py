@@ -261,20 +261,6 @@ def a_guest_at_work_is_saved_and_loaded_twenty_times_in_a_row(hosts):
           f"{trial.result['registers_held']} times, {trial.result['checked_blocks']} blocks checked")
 
 
-def a_guest_at_work_moves_between_monitors_and_hosts_over_each_transport(hosts):
-    """The short form of lab-matrix: one guest, whose disk, network, registers, clocks and timers are checked."""
-    ways = ["precopy/unix:a", "multifd/tcp:b", "precopy/fd:b", "precopy/exec:a", "multifd/unix:b", "saved/file:a"]
-    words = ["--cpus", "2", "--network", "10.77.0.50", "--disk", new_disk(hosts), "--tick", "40", "--channels", "4",
-             "--settle", "1", "--hops", ",".join(ways)]
-    with Journey(hosts, *words) as trial:
-        trial.run()
-    for hop in trial.result["hops"]:
-        print("      " + " ".join(f"{key}={hop.get(key)}" for key in (
-            "mode", "transport", "from", "to", "total_ms", "downtime_ms", "tick_gap_ms", "usual_tick_gap_ms")))
-    check(len(trial.result["hops"]) == len(ways), f"{len(trial.result['hops'])} moves of {len(ways)}")
-    check(trial.result["registers"] == "avx", f"the guest holds {trial.result['registers']} registers only")
-
-
 def a_guest_of_a_qemu_comes_to_apus_and_goes_back(hosts):
     """Linux uses the LAPIC's deadline timer there, and interrupt controllers that the QEMU keeps itself."""
     words = ["--monitor", "qemu", "--machine", "microvm,ioapic2=off", "--cpus", "2", "--settle", "2", "--extra",
@@ -293,6 +279,5 @@ BOOTS = [an_elf_kernel_on_one_cpu_uses_disk_and_network_reboots_and_powers_off,
          an_elf_kernel_on_two_cpus_ends_when_its_power_button_is_pressed, an_elf_kernel_boots_on_four_cpus,
          a_bzimage_boots_on_one_cpu, a_bzimage_on_two_cpus_resets_itself_by_acpi,
          a_bzimage_on_four_cpus_is_reset_from_outside, a_guest_whose_disks_fail_sees_errors_and_goes_on]
-MOVES = [a_guest_at_work_moves_between_monitors_and_hosts_over_each_transport,
-         a_guest_of_a_qemu_comes_to_apus_and_goes_back]
+QEMU = [a_guest_of_a_qemu_comes_to_apus_and_goes_back]
 SAVES = [a_guest_at_work_is_saved_and_loaded_twenty_times_in_a_row]

@@ -123,9 +123,10 @@ class Hop:
         options, qmp = self.options, self.source.qmp
         started = time.monotonic()
         qmp.command("migrate", uri=uri)
-        is_postcopy = False
+        is_postcopy, throttle = False, 0
         while True:
             state = qmp.command("query-migrate")
+            throttle = max(throttle, state.get("cpu-throttle-percentage", 0))
             memory = state.get("ram", {})
             if state.get("status") in ("completed", "failed", "cancelled"):
                 time.sleep(0.2)  # QEMU 7.2 counts up after it has said so
@@ -149,7 +150,7 @@ class Hop:
             "downtime_ms": state.get("downtime"), "setup_ms": state.get("setup-time"),
             "passes": memory.get("dirty-sync-count"), "bytes": memory.get("transferred"),
             "page_requests": memory.get("postcopy-requests", 0), "normal_pages": memory.get("normal"),
-            "zero_pages": memory.get("duplicate")})
+            "zero_pages": memory.get("duplicate"), "throttle": throttle})
 
     def settle(self):
         """The guest must be at work at the destination, for some seconds of its own reports."""

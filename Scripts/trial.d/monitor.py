@@ -23,9 +23,11 @@ class QMP:
     def __init__(self, place, path):
         self.process = place.open([place.python, "-I", "-S", str(places.SCRIPTS / "trial.d" / "relay.py"), path])
         self.events = []
+        self.stamped = []
         self.changed = threading.Condition()
         self.answers = queue.Queue()
-        threading.Thread(target=self.read, daemon=True).start()
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
         self.begin()
 
     def begin(self):
@@ -50,12 +52,20 @@ class QMP:
             if "closed" in message:
                 self.answers.put(None)
             elif "event" in message:
+                stamp, data = message["timestamp"], message.get("data", {})
                 with self.changed:
-                    self.events.append((time.monotonic(), message["event"], message.get("data", {})))
+                    self.stamped.append((stamp["seconds"] + stamp["microseconds"] * 1e-6, message["event"], data))
+                    self.events.append((time.monotonic(), message["event"], data))
                     self.changed.notify_all()
             else:
                 self.answers.put(message)
         self.answers.put(None)
+
+    def stamps(self, name, **data):
+        """When such events happened by the monitor's own clock, in seconds."""
+        with self.changed:
+            return [stamp for stamp, event, found in self.stamped
+                    if event == name and all(found.get(key) == value for key, value in data.items())]
 
     def answer(self, what, limit):
         try:
@@ -102,7 +112,7 @@ class QMP:
                                  f"{', '.join(event for _, event, _ in self.events) or 'none'}")
 
     def close(self):
-        places.kill(self.process)
+        places.kill(self.process, self.thread)
 
 
 class Monitor:
@@ -209,7 +219,7 @@ class Monitor:
         if self.qmp is not None:
             self.qmp.close()
         if self.process is not None:
-            places.kill(self.process)
+            places.kill(self.process, self.thread)
 
 
 class QEMU(Monitor):

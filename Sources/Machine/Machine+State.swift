@@ -57,7 +57,7 @@ extension Machine {
     }
 
     /// Transports with a device, in the order of the configuration, and the names of their sections.
-    private var transportSections: [(name: String, transport: MMIOTransport)] {
+    var transportSections: [(name: String, transport: MMIOTransport)] {
         configuration.devices.indices.map { position in
             let index = MachineLayout.transport(forDevice: position)
             return ("\(MachineLayout.path(ofTransport: index))/\(transports[index].sectionName)", transports[index])
@@ -178,7 +178,7 @@ extension Machine {
         if let state = loaded.intervalTimer {
             try kvm.setTimer(state.kernelState(clockOffset: timer.clockOffset &- monotonicNanoseconds))
         }
-        let hasFirmware = !firmware.isZero
+        let hasFirmware = firmware.hasResetVector
         arrival.withLock { arrival in
             arrival.isAwaited = false
             arrival.hasFirmware = hasFirmware
@@ -199,9 +199,11 @@ extension FirmwareConfigurationState {
 }
 
 extension RAMBlock {
-    /// Whether every byte is zero.
-    fileprivate var isZero: Bool {
-        let bytes = bytes(at: 0, count: byteCount)
-        return stride(from: 0, to: byteCount, by: 8).allSatisfy { bytes.load(fromByteOffset: $0, as: UInt64.self) == 0 }
+    /// Whether there is something where a processor begins: 16 bytes below the end, a jump in every firmware.
+    ///
+    /// Looks at one page only: in post-copy each page that is looked at here is waited for, while the guest stands still.
+    fileprivate var hasResetVector: Bool {
+        let bytes = bytes(at: byteCount - 16, count: 16)
+        return bytes.loadUnaligned(as: UInt64.self) != 0 || bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self) != 0
     }
 }

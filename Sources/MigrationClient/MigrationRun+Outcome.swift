@@ -9,9 +9,7 @@ extension MigrationRun {
         let info = record.samples.last { $0.side == .source }?.info
         switch status {
         case .completed: await settleAtDestination()
-        case .postcopyPaused:
-            record.outcome = .paused
-            add(info?.errorDescription ?? "The link between source and destination is lost.")
+        case .postcopyPaused: await settlePaused(info?.errorDescription)
         case .cancelled:
             record.outcome = .cancelled
             add(cancellationReason ?? "Somebody else cancelled the migration.")
@@ -22,6 +20,25 @@ extension MigrationRun {
             if info?.handOverIsUnknown == true { return await settleUnknown() }
             record.outcome = .failed
             await resumeWhatWasStopped(at: source)
+        }
+    }
+
+    /// The link of a post-copy is lost. The destination may have had everything already: only the source cannot know.
+    private func settlePaused(_ reason: String?) async {
+        record.outcome = .paused
+        add(reason ?? "The link between source and destination is lost.")
+        let limit = elapsed + .seconds(3)
+        while let destination, elapsed < limit, let answer = try? await destination.migrationAnswer() {
+            switch MigrationInfo(reading: answer).status {
+            case .completed:
+                record.samples.append(MigrationRecord.Sample(time: elapsed, side: .destination, answer: answer))
+                record.outcome = .completed
+                return add(
+                    "The destination had all of the guest before; the source waits to hear of that: connect them once "
+                        + "more (--resume), or end it (apus qmp \(source.monitor.socket) quit).")
+            case .postcopyPaused: return
+            default: try? await Task.sleep(for: .milliseconds(50))
+            }
         }
     }
 

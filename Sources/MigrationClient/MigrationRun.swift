@@ -27,6 +27,7 @@ public actor MigrationRun {
     private var hasStarted = false
     private var cancellation: String?
     private var hasAskedForPostcopy = false
+    private var hasSaidWhatPostcopyRisks = false
     private var timeoutIsOver = false
     private var isSamplingDestination = false
     private var remainingAtPassStart: [Int: UInt64] = [:]
@@ -162,6 +163,13 @@ public actor MigrationRun {
         guard next != status, status?.hasEnded != true else { return }
         status = next
         report(.status(next))
+        if next.isPostcopy && !hasSaidWhatPostcopyRisks {
+            hasSaidWhatPostcopyRisks = true
+            report(
+                .note(
+                    "Post-copy: from now on the guest needs both monitors until all of its memory has arrived. If either "
+                        + "is killed, the guest is lost; if only the link breaks, --resume goes on."))
+        }
         // What was counted in all, after the last change.
         if next.hasEnded || next == .postcopyPaused { await sampleSource() }
         if next == .preSwitchover { report(.waitsBeforeSwitchover) }

@@ -13,10 +13,13 @@ public final class SimulatedPair: @unchecked Sendable {
     public let locks: [SharedLock]
     private let pageCounts: [Int]
     private let unitPageCount: Int
+    private let sharesMemory: Bool
     /// How often the guest has set out.
     public private(set) var attemptCount = 0
     /// How often an operator has connected the two sides again.
     public private(set) var recoveryCount = 0
+    /// How often a source was connected with a destination that had completed without it.
+    public private(set) var farewellCount = 0
     /// Moments at which the link is cut, counted from the beginning of post-copy or the last recovery.
     public var cuts: [Duration] = []
     private var guest: GuestRight?
@@ -41,16 +44,20 @@ public final class SimulatedPair: @unchecked Sendable {
     }
 
     public init(
-        seed: UInt64, pageCounts: [Int] = [60, 3], diskCount: Int = 1, unitPageCount: Int = 1
+        seed: UInt64, pageCounts: [Int] = [60, 3], diskCount: Int = 1, unitPageCount: Int = 1,
+        sharesMemory: Bool = false
     ) throws {
         simulation = Simulation(seed: seed)
         self.pageCounts = pageCounts
         self.unitPageCount = unitPageCount
+        self.sharesMemory = sharesMemory
         locks = (0..<diskCount).map { _ in SharedLock(owner: "source") }
         source = try SimulatedMachine(
-            name: "source", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount)
+            name: "source", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount,
+            sharesMemory: sharesMemory)
         destination = try SimulatedMachine(
-            name: "destination", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount)
+            name: "destination", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount,
+            sharesMemory: sharesMemory)
         network = SimulatedNetwork(simulation: simulation)
         source.disks = disks("source")
         destination.disks = disks("destination")
@@ -68,7 +75,8 @@ public final class SimulatedPair: @unchecked Sendable {
     /// A fresh destination and an intact network, for another attempt.
     public func renewDestination() throws {
         destination = try SimulatedMachine(
-            name: "destination", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount)
+            name: "destination", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount,
+            sharesMemory: sharesMemory)
         destination.disks = disks("destination")
         renewNetwork()
     }
@@ -113,6 +121,7 @@ public final class SimulatedPair: @unchecked Sendable {
         // for a connection is told to stop, as its manager would.
         if attempt.value.source != .completed { incoming.cancel() }
         destinationThread.join()
+        incoming.waitForFarewell()
         destination.onResume = nil
         attempt.value.statistics = outgoing.statistics
         attempt.value.received = incoming.statistics
@@ -141,7 +150,13 @@ public final class SimulatedPair: @unchecked Sendable {
             scheduleCut()
             _ = incoming.recover(from: network.makeListener())
             _ = outgoing.resume(over: network.makeConnector())
-        case (.postcopyPaused, .completed), (.postcopyPaused, .failed): outgoing.giveUpPostcopy()
+        case (.postcopyPaused, .completed):
+            renewNetwork()
+            farewellCount += 1
+            scheduleCut()
+            _ = incoming.recover(from: network.makeListener())
+            _ = outgoing.resume(over: network.makeConnector())
+        case (.postcopyPaused, .failed): outgoing.giveUpPostcopy()
         case (.completed, _), (.failed, _), (.uncertain, _), (.cancelled, _): break
         case (.postcopyPaused, _), (_, .postcopyPaused):
             simulation.after(.milliseconds(5)) { [weak self] in self?.lookAtPausedSides() }

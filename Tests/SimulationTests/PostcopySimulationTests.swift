@@ -1,3 +1,4 @@
+import Glibc
 import Migration
 import MigrationTestSupport
 import Testing
@@ -89,6 +90,7 @@ private func checkPostcopy(_ attempt: SimulatedPair.Attempt, of pair: SimulatedP
     #expect(pair.destination.isRunning && !pair.source.isRunning, "on the wrong side, \(story)")
     #expect(attempt.source != .failed, "the source believes it failed, \(story)")
     guard let postcopy = attempt.received.postcopy else { return }
+    #expect(attempt.source == .completed, "the source was never told, \(story)")
     #expect(postcopy.missingPageCount == 0 && postcopy.waitingPageCount == 0, "pages are missing, \(story)")
     if pair.recoveryCount == 0 && attempt.source == .completed {
         let sent = attempt.statistics.postcopy
@@ -98,17 +100,20 @@ private func checkPostcopy(_ attempt: SimulatedPair.Attempt, of pair: SimulatedP
     }
 }
 
+/// A machine that nobody need keep.
+private struct Unowned {
+    weak var machine: SimulatedMachine?
+}
+
 @Suite("Simulated post-copies") struct PostcopySimulationTests {
     /// Ten thousand seeds in four parts, which run at once; `APUS_SEEDS=n` takes another number of them in all.
     @Test(arguments: 0..<4) func `ten thousand seeds leave a whole guest on exactly one side`(part: Int) throws {
-        let only = environment("APUS_SEED").flatMap { UInt64($0) }
-        let count = environment("APUS_SEEDS").flatMap { Int($0) } ?? 10_000
-        let first = UInt64(part * (count / 4) + 1)
-        let seeds = only.map { $0...$0 } ?? first...(first + UInt64(max(1, count / 4)) - 1)
+        let seeds = seedRange(ofPart: part)
         print("simulating post-copies of seeds \(seeds); APUS_SEED=n repeats one")
         var arrived = 0
         var recoveries = 0
         var faults = 0
+        var farewells = 0
         for seed in seeds {
             let pair = try randomPostcopyPair(seed: seed)
             addTrouble(to: pair, seed: seed)
@@ -117,13 +122,36 @@ private func checkPostcopy(_ attempt: SimulatedPair.Attempt, of pair: SimulatedP
             pair.simulation.finish()
             if attempt.destinationHasGuest { arrived += 1 }
             recoveries += pair.recoveryCount
+            farewells += pair.farewellCount
             faults += attempt.received.postcopy?.faultCount ?? 0
         }
-        print("\(arrived) of \(seeds.count) arrived at once, with \(recoveries) recoveries and \(faults) faults")
+        print(
+            "\(arrived) of \(seeds.count) arrived at once, with \(recoveries) recoveries, \(farewells) of sources that came "
+                + "too late, and \(faults) faults")
         // A simulation in which nothing is ever fetched or cut checks nothing.
         if seeds.count >= 250 {
             #expect(arrived > seeds.count / 2 && recoveries > seeds.count / 12 && faults > seeds.count)
+            #expect(farewells > 0)
         }
+    }
+
+    /// Migrations that keep their machines were found out by a process that had no mappings left after 4000 of them.
+    @Test func `a post-copy that is over keeps nothing of its machines`() throws {
+        var machines: [Unowned] = []
+        var postcopyCount = 0
+        for seed in 1...60 as ClosedRange<UInt64> {
+            let pair = try randomPostcopyPair(seed: seed)
+            addTrouble(to: pair, seed: seed)
+            let attempt = pair.migrate()
+            pair.simulation.finish()
+            machines += [Unowned(machine: pair.source), Unowned(machine: pair.destination)]
+            if attempt.received.postcopy != nil { postcopyCount += 1 }
+        }
+        // A thread may let go of what it had a moment after its last turn.
+        let end = ContinuousClock.now + .seconds(20)
+        while machines.contains(where: { $0.machine != nil }), ContinuousClock.now < end { usleep(1000) }
+        #expect(machines.count { $0.machine != nil } == 0)
+        #expect(postcopyCount > 30)
     }
 
     @Test(arguments: [5 as UInt64, 23, 77]) func `a seed repeats its post-copy exactly`(seed: UInt64) throws {

@@ -53,20 +53,10 @@ extension IncomingMigration {
             enter(.postcopyPaused)
             let listener = waitForListener()
             enter(.postcopyRecoverSetup)
-            let connections = IncomingConnections(
-                listener: listener, runtime: runtime, machine: machine, dialect: dialect.withoutChannels,
-                isRecovery: true
-            ) { channel, head in receiver.receiveUrgent(from: channel, head: head) }
+            let connections = makeConnections(on: listener, for: receiver)
             setConnections(connections)
             do {
-                try connections.start()
-                let channel = try connections.waitForMain()
-                enter(.postcopyRecover)
-                let reader = ChannelReader(channel: channel, capacity: 512 << 10)
-                reader.append(connections.mainHead)
-                receiver.prepareRecovery()
-                receiver.answers.begin(on: channel)
-                try receiver.begin(reader)
+                try begin(receiver, on: connections) { enter(.postcopyRecover) }
                 return connections
             } catch let failure {
                 error = connections.failure(or: failure)
@@ -77,8 +67,47 @@ extension IncomingMigration {
         }
     }
 
+    /// For a source that comes back to a post-copy.
+    func makeConnections(
+        on listener: any MigrationListener, for receiver: PostcopyReceiver
+    ) -> IncomingConnections {
+        IncomingConnections(
+            listener: listener, runtime: runtime, machine: machine, dialect: dialect.withoutChannels, isRecovery: true
+        ) { channel, head in receiver.receiveUrgent(from: channel, head: head) }
+    }
+
+    /// Waits for the source and reads from its main channel from then on.
+    private func begin(
+        _ receiver: PostcopyReceiver, on connections: IncomingConnections, onArrival: () -> Void = {}
+    ) throws {
+        try connections.start()
+        let channel = try connections.waitForMain()
+        onArrival()
+        let reader = ChannelReader(channel: channel, capacity: 512 << 10)
+        reader.append(connections.mainHead)
+        receiver.prepareRecovery()
+        receiver.answers.begin(on: channel)
+        try receiver.begin(reader)
+    }
+
+    /// Lets the source of a post-copy that is over find out: it asks what is missing, and is told that nothing is. If
+    /// that fails as well, it can be done again.
+    func sayFarewell(_ receiver: PostcopyReceiver, _ connections: IncomingConnections) {
+        do {
+            try begin(receiver, on: connections)
+            if receiver.waitForEnd() == nil { receiver.answers.send(.shut(0)) }
+        } catch {
+            // The source has the same failure before it, and waits for another link.
+        }
+        connections.close()
+        connections.join()
+        receiver.joinLink()
+    }
+
     /// The source and this side have agreed on what is missing.
     func recovered() {
+        // It came too late to miss anything.
+        if statistics.phase == .completed { return }
         update { statistics in
             statistics.linkError = nil
             statistics.recoveryCount += 1

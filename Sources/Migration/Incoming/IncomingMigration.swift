@@ -24,6 +24,8 @@ public final class IncomingMigration: Sendable {
         /// Those of the present link.
         var connections: IncomingConnections
         var listener: (any MigrationListener)?
+        /// Tells a source that lost its link before it was told that everything is here.
+        var farewell: (any MigrationThread)?
     }
 
     /// - Parameter startsGuest: false leaves the guest paused whatever it was at the source.
@@ -69,7 +71,8 @@ public final class IncomingMigration: Sendable {
             try session.takeDisks()
         } catch {
             let cause = connections.failure(or: error)
-            session.answer(code: 1)
+            session.abandonMemory()
+            session.answer(code: 1, because: "\(cause)")
             session.drain()
             session.end()
             enter(.failed)
@@ -79,11 +82,14 @@ public final class IncomingMigration: Sendable {
         // locks taken, or has no disk and does not go on by itself.
         session.answer(code: 0)
         var right = GuestRight.paused(guest)
+        let start = runtime.now()
         if wasRunning && startsGuest {
             right = resume(right)
         }
-        session.end()
+        let resumed = runtime.now()
         machine.announce()
+        session.tellArrival(resume: resumed - start, announce: runtime.now() - resumed)
+        session.end()
         enter(.completed)
         return .completed(right)
     }
@@ -111,9 +117,16 @@ public final class IncomingMigration: Sendable {
 
     /// Waits for the source of a paused post-copy on `listener`.
     ///
-    /// - Returns: False if the migration is not paused.
+    /// A post-copy that has completed takes a source again as well: one whose link was lost before it heard of that
+    /// cannot know, and has its answer here.
+    ///
+    /// - Returns: False if there is nothing that a source could go on with.
     public func recover(from listener: any MigrationListener) -> Bool {
-        guard statistics.phase == .postcopyPaused else { return false }
+        let phase = statistics.phase
+        if phase == .completed, let receiver = postcopy.withLock({ $0.receiver }) {
+            return startFarewell(receiver, listener)
+        }
+        guard phase == .postcopyPaused else { return false }
         let isFirst = postcopy.withLock { state in
             if state.listener != nil { return false }
             state.listener = listener
@@ -133,6 +146,25 @@ public final class IncomingMigration: Sendable {
             if let listener { return listener }
             mayRecover.wait(until: nil)
         }
+    }
+
+    /// Waits until a source that came back to a completed post-copy has its answer, or has been lost again.
+    public func waitForFarewell() {
+        postcopy.withLock { state in
+            defer { state.farewell = nil }
+            return state.farewell
+        }?.join()
+    }
+
+    /// Lets the farewell run on a thread, after the one before it, if any.
+    private func startFarewell(_ receiver: PostcopyReceiver, _ listener: any MigrationListener) -> Bool {
+        postcopy.withLock { $0.farewell == nil ? nil : $0.connections }?.cancel()
+        waitForFarewell()
+        let next = makeConnections(on: listener, for: receiver)
+        setConnections(next)
+        let thread = try? runtime.startThread("postcopy-farewell") { [self] in sayFarewell(receiver, next) }
+        postcopy.withLock { $0.farewell = thread }
+        return thread != nil
     }
 
     func setReceiver(_ receiver: PostcopyReceiver) { postcopy.withLock { $0.receiver = receiver } }

@@ -95,10 +95,11 @@ extension IncomingSession {
             guard postcopy.receiver == nil else { throw MigrationError.unexpected("a second LISTEN") }
             let pageCounts = streamedPageCounts
             for (region, count) in pageCounts.enumerated() { memory.expectOnly(pageCount: count, of: region) }
+            // The migration has the receiver: were that so the other way round, too, neither would ever be freed.
             let receiver = try PostcopyReceiver(
                 memory: memory, pageCounts: pageCounts, missing: postcopy.missing, answers: postcopy.answers,
-                regions: regions,
-                decoder: decoder, runtime: migration.runtime, onResumed: { [migration] in migration.recovered() })
+                regions: regions, decoder: decoder, runtime: migration.runtime,
+                onResumed: { [weak migration] in migration?.recovered() })
             postcopy.receiver = receiver
             migration.setReceiver(receiver)
             try receiver.listen(reader)

@@ -42,9 +42,12 @@ extension CommandRegistry {
         register("migrate-recover", isOutOfBand: true) { (arguments: inout Arguments) throws(QMPError) in
             try MigrationAddress(taking: &arguments)
         } run: { address, _ in
-            guard await migration.information().status == .postcopyPaused else {
-                throw QMPError("Migrate recover can only be run when postcopy is paused.")
-            }
+            // A post-copy that is complete here may have a source that was cut off before it heard of that.
+            let information = await migration.information()
+            guard
+                information.status == .postcopyPaused
+                    || information.status == .completed && information.postcopy != nil
+            else { throw QMPError("Migrate recover can only be run when postcopy is paused.") }
             try await migration.recover(from: address)
             return .nothing
         }

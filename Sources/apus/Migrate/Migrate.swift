@@ -23,6 +23,9 @@ struct Migrate: AsyncParsableCommand {
             Options that are not given leave the monitor's parameters as they are; capabilities not asked for are off. \
             A destination whose monitor is not given must be told the same about channels, compression and post-copy.
 
+            A post-copy needs both monitors until all memory has arrived: if either process is killed meanwhile, the \
+            guest is lost. A link that is lost loses nothing: the guest waits, and --resume goes on.
+
             Ctrl-C gives the migration up and waits until the guest goes on at the source; a second one ends this \
             command at once, and leaves the migration to the monitor.
 

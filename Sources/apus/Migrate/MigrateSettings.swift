@@ -55,11 +55,14 @@ struct MigrateSettings: ParsableArguments {
     @Option(help: ArgumentHelp("What each virtual CPU may dirty with dirty-limit.", valueName: "MB/S"))
     var dirtyLimitRate: Int?
 
-    @Flag(help: "Let the guest go on at the destination at once, and fetch its memory as it is needed.")
+    @Flag(
+        help: ArgumentHelp(
+            "Let the guest go on at the destination at once, and fetch its memory as it is needed. Until it has all of "
+                + "it, a monitor that is killed at either side takes the guest with it."))
     var postcopy = false
     @Option(help: ArgumentHelp("The same after N passes.", valueName: "N"))
     var postcopyAfterPass: Int?
-    @Flag(help: "Passes while they pay, then post-copy for the rest.")
+    @Flag(help: "Passes while they pay, then post-copy for the rest, with the same risk.")
     var hybrid = false
     @Option(help: ArgumentHelp("As --bandwidth, for post-copy.", valueName: "RATE"))
     var postcopyBandwidth: Rate?
