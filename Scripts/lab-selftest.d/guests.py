@@ -230,7 +230,7 @@ def a_guest_whose_disks_fail_sees_errors_and_goes_on(hosts):
 
 def use_failing_disks(hosts, disks, program):
     extra = " ".join(f"--disk {path}" for path in disks.paths)
-    append = "workload.disk=/dev/vda,/dev/vdb workload.disk_area=2 workload.report=250"
+    append = "workload.disk=/dev/vda,/dev/vdb workload.disk_area=2"
     with Journey(hosts, "--apus", program, "--apus-extra", extra, "--append", append) as trial:
         guest = booted(trial)
         count = expect_disk_error(guest, 1, "virtio0", "write", True, "write")
@@ -250,9 +250,7 @@ def a_guest_at_work_is_saved_and_loaded_twenty_times_in_a_row(hosts):
     """Files and commands, each time into a new monitor; two CPUs, a disk, registers, clocks and timers at work."""
     hops = ",".join("saved/exec:a" if number % 4 == 3 else "saved/file:a" for number in range(20))
     started = time.monotonic()
-    # Pages that the guest gave back become zeros, which are quick to save and load; and it reports more often.
-    words = ["--append", "init_on_free=1 workload.report=250", "--settle", "2"]
-    with Journey(hosts, "--cpus", "2", "--disk", new_disk(hosts), "--hops", hops, *words) as trial:
+    with Journey(hosts, "--cpus", "2", "--disk", new_disk(hosts), "--hops", hops, "--settle", "1") as trial:
         trial.run()
     hops = trial.result["hops"]
     check(len(hops) == 20, f"{len(hops)} times of 20")
