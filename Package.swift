@@ -189,7 +189,7 @@ let package = Package(
         // Moves guests between processes of `apus run`, with `apus migrate`; each test takes whole cores.
         .testTarget(
             name: "MigrationMatrixTests",
-            dependencies: ["apus", "PeerSupport", "GuestSupport", "BuiltInGuest", "LinuxSystem"],
+            dependencies: ["apus", "PeerSupport", "GuestSupport", "BuiltInGuest", "KVM", "LinuxSystem"],
             swiftSettings: settings),
         .testTarget(
             name: "GuestMemoryTests", dependencies: ["GuestMemory", "LinuxSystem"], swiftSettings: settings),

@@ -19,6 +19,8 @@ public final class StreamDescriptor: Sendable {
     public let kind: Kind
     private let descriptor: OwnedDescriptor
     var number: Int32 { descriptor.number }
+    /// What was sent without a copy; nil where nothing is.
+    let zeroCopy = Mutex<ZeroCopyProgress?>(nil)
     /// Wakes those who wait for a pipe; a socket has its own way.
     private let end: EventDescriptor
     private let isShutDown = Atomic(false)
@@ -63,6 +65,7 @@ public final class StreamDescriptor: Sendable {
                 : clinux_writev(descriptor.number, vectors.pieces, Int32(vectors.count))
             if result == -Int(EAGAIN) {
                 if refused == nil { refused = .now }
+                try takeCompletions()
                 try wait(for: Int16(POLLOUT), call: "send")
                 continue
             }

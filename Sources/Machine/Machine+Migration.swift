@@ -103,6 +103,10 @@ extension Machine: MigratableMachine {
         }
     }
 
+    public func heldTimes() -> [Duration] { dirtyGovernor.heldTimes }
+
+    public var dirtyRingPageCount: Int? { configuration.dirtyRingCapacity }
+
     public func setThrottle(_ throttle: GuestThrottle) {
         var percentage = 0
         var allowance: DirtyAllowance?

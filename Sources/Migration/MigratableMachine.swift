@@ -30,6 +30,10 @@ public protocol MigratableMachine: AnyObject, Sendable {
     func clearDirtyLog(of index: Int, firstWord: Int, words: [UInt64]) throws
     /// How many pages each virtual CPU has dirtied since tracking began; empty if nobody counts.
     func dirtiedPageCounts() -> [Int]
+    /// How long each virtual CPU has been held by a dirty limit or the stun; empty if nobody counts.
+    func heldTimes() -> [Duration]
+    /// Pages that the dirty ring of a virtual CPU holds, nil without rings.
+    var dirtyRingPageCount: Int? { get }
     /// Slows the guest down, or with `.none` no longer.
     func setThrottle(_ throttle: GuestThrottle)
 
@@ -64,6 +68,8 @@ public protocol MigratableMachine: AnyObject, Sendable {
 
 extension MigratableMachine {
     public func describe() throws -> MachineDescription? { nil }
+    public func heldTimes() -> [Duration] { [] }
+    public var dirtyRingPageCount: Int? { nil }
 
     public func makeMissingMemory() throws -> any MissingMemory {
         throw MigrationError.postcopyImpossible("This machine cannot receive in post-copy.")

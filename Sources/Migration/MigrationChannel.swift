@@ -30,6 +30,17 @@ public protocol MigrationChannel: AnyObject, Sendable {
     /// Lets at most about `byteCount` bytes wait here to be sent, so that what comes later is not far behind.
     func limitUnsentBytes(to byteCount: Int)
 
+    /// Makes ready to send memory without a copy of it.
+    ///
+    /// - Throws: `ChannelError` where that is not possible.
+    func enableZeroCopy() throws(ChannelError)
+    /// Sends as `send` does, but perhaps without a copy: what arrives is what the memory holds until `finishZeroCopy`.
+    func sendUncopied(_ vectors: inout MemoryVectors) throws(ChannelError) -> BackPressure
+    /// Waits until nothing that was sent so is read from memory any more.
+    ///
+    /// - Returns: Whether all of it was copied after all, and there was something.
+    func finishZeroCopy() throws(ChannelError) -> Bool
+
     /// Whether descriptors can travel with bytes: the other side is a process of this host.
     var passesDescriptors: Bool { get }
     /// Sends all of `bytes`, `descriptors` with the first of them.
@@ -42,6 +53,14 @@ public protocol MigrationChannel: AnyObject, Sendable {
 
 extension MigrationChannel {
     public func limitUnsentBytes(to byteCount: Int) {}
+
+    public func enableZeroCopy() throws(ChannelError) {
+        throw ChannelError(operation: "send without a copy", address: address, reason: "Only TCP sockets can")
+    }
+    public func sendUncopied(_ vectors: inout MemoryVectors) throws(ChannelError) -> BackPressure {
+        try send(&vectors)
+    }
+    public func finishZeroCopy() throws(ChannelError) -> Bool { false }
 
     public var passesDescriptors: Bool { false }
     public func send(_ bytes: [UInt8], passing descriptors: [PassedDescriptor]) throws(ChannelError) {

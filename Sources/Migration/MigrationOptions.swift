@@ -17,6 +17,8 @@ public struct MigrationOptions: Equatable, Sendable {
     public var allowsPostcopy = false
     /// Bytes per second that are pushed in post-copy, 0 for no limit. What the destination asks for is never held back.
     public var maximumPostcopyBandwidth = 0
+    /// Whether multifd channels send pages from guest memory without a copy of them (MSG_ZEROCOPY). Not with compression.
+    public var sendsUncopied = false
     /// How long the first answer of a destination is waited for with post-copy allowed; without, for ever.
     public var firstAnswerLimit: Duration = .seconds(30)
     /// Bytes of pages kept for sending changes only; nil sends whole pages. Not with multifd.

@@ -40,6 +40,12 @@ public struct MigrationStatistics: Equatable, Sendable {
     public var zeroPageCount = 0
     /// Pages that were dirty again when their turn came, and left for the next pass.
     public var skippedPageCount = 0
+    /// How often a channel was to send without a copy, and the kernel copied everything between two syncs.
+    public var missedZeroCopyCount = 0
+    /// How long the virtual CPU that was held most was held in the last pass by a dirty limit or the stun.
+    public var throttleTimePerPass: Duration = .zero
+    /// How long the virtual CPU that wrote most took to fill its dirty ring in the last pass; nil without rings.
+    public var dirtyRingFullTime: Duration?
     /// Pages dirtied per second in the last pass.
     public var dirtyPageRate = 0
     /// Syncs of the dirty log so far, its start being the first.
@@ -130,6 +136,7 @@ final class TransferCounters: Sendable {
     private let normalPages = Atomic(0)
     private let zeroPages = Atomic(0)
     private let skippedPages = Atomic(0)
+    private let missedZeroCopies = Atomic(0)
     private let pushedPages = Atomic(0)
     private let requestedPages = Atomic(0)
     private let pressedBytes = Atomic(0)
@@ -165,6 +172,8 @@ final class TransferCounters: Sendable {
         if zero > 0 { zeroPages.wrappingAdd(zero, ordering: .relaxed) }
     }
 
+    func addMissedZeroCopy() { missedZeroCopies.wrappingAdd(1, ordering: .relaxed) }
+    var missedZeroCopyCount: Int { missedZeroCopies.load(ordering: .relaxed) }
     func addPushed(pages: Int) { pushedPages.wrappingAdd(pages, ordering: .relaxed) }
     func addRequested(pages: Int) { requestedPages.wrappingAdd(pages, ordering: .relaxed) }
     var pushedPageCount: Int { pushedPages.load(ordering: .relaxed) }

@@ -47,9 +47,11 @@ extension MigrationRun {
         if let descriptor {
             try await source.pass([descriptor], named: name)
         } else if let destination, Int32(name) == nil, plan.listenAddress == nil {
-            let pair = try Socket.pair()
-            try await source.pass([PassedDescriptor(try pair.first.descriptor.duplicate())], named: name)
-            try await destination.pass([PassedDescriptor(try pair.second.descriptor.duplicate())], named: name)
+            for name in [name] + (0..<plan.moreConnectionsCount).map({ "\(name)-\($0 + 1)" }) {
+                let pair = try Socket.pair()
+                try await source.pass([PassedDescriptor(try pair.first.descriptor.duplicate())], named: name)
+                try await destination.pass([PassedDescriptor(try pair.second.descriptor.duplicate())], named: name)
+            }
         }
     }
 
@@ -83,6 +85,12 @@ extension MigrationRun {
 }
 
 extension MigrationPlan {
+    /// Connections beside the main one.
+    fileprivate var moreConnectionsCount: Int {
+        let channelCount = parameters.first { $0.name == "multifd-channels" }?.value.integerValue ?? 2
+        return (enables("multifd") ? Int(channelCount) : 0) + (enables("postcopy-preempt") ? 1 : 0)
+    }
+
     /// Whether the destination reads what the source has written before, so that it has to wait for all of it.
     var isThroughFile: Bool { address.hasPrefix("file:") }
 }

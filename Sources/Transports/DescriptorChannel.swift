@@ -47,6 +47,26 @@ public final class DescriptorChannel: MigrationChannel {
         }
     }
 
+    public func enableZeroCopy() throws(ChannelError) {
+        do throws(SystemError) { try descriptor.enableZeroCopy() } catch {
+            throw ChannelError(
+                operation: "send without a copy", address: address, reason: "\(error.reason); only TCP sockets can")
+        }
+    }
+
+    public func sendUncopied(_ vectors: inout MemoryVectors) throws(ChannelError) -> BackPressure {
+        do throws(SystemError) {
+            let (byteCount, duration) = try descriptor.sendUncopied(&vectors)
+            return BackPressure(byteCount: byteCount, duration: duration)
+        } catch {
+            throw failure("send", error)
+        }
+    }
+
+    public func finishZeroCopy() throws(ChannelError) -> Bool {
+        do throws(SystemError) { return try descriptor.finishZeroCopy() } catch { throw failure("send", error) }
+    }
+
     /// A command reads bytes only, whatever its end of the socket could do.
     public var passesDescriptors: Bool { child == nil && descriptor.passesDescriptors }
 

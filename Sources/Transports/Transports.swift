@@ -4,21 +4,25 @@ public import Migration
 /// Makes the transport that an address asks for.
 ///
 /// `descriptor` gives what `getfd` stored under a name, or a copy of an open descriptor by its number, and is asked
-/// for `fd:` only; the transport owns what it gives.
+/// for `fd:` only; the transport owns what it gives. With several channels NAME is the main one, and the others are NAME-1,
+/// NAME-2 and so on, in the order in which the source opens them (the preempt channel first, then multifd's).
 public enum Transports {
-    public typealias DescriptorLookup = (String) throws -> Int32
+    public typealias DescriptorLookup = @Sendable (String) throws -> Int32
 
     /// The source's end.
     ///
     /// - Throws: `ChannelError` that names the address and the reason.
     public static func connector(
-        for address: MigrationAddress, descriptor: DescriptorLookup = noDescriptor
+        for address: MigrationAddress, descriptor: @escaping DescriptorLookup = noDescriptor
     ) throws(ChannelError) -> any MigrationConnector {
         switch address {
         case .tcp(let host, let port, _, let family):
             try SocketConnector(target: .tcp(host: host, port: port), family: family.socketFamily)
         case .unix(let path): try SocketConnector(target: .unix(path: path), family: .any)
-        case .descriptor(let name): SingleTransport(try channel(named: name, address, descriptor))
+        case .descriptor(let name):
+            DescriptorConnector(try channel(named: name, address, descriptor), name: name) {
+                name throws(ChannelError) in try channel(named: name, .descriptor(name), descriptor)
+            }
         case .exec(let arguments): SingleTransport(try command(arguments, address))
         case .file(let path, let offset):
             SingleTransport(
@@ -44,17 +48,28 @@ public enum Transports {
                     adopting: ListeningSocket(listening: OwnedDescriptor(adopting: number), name: name),
                     address: address.description)
             }
-            return SingleTransport(
-                try DescriptorChannel(
-                    adopting: OwnedDescriptor(adopting: number), address: address.description))
+            let main = try DescriptorChannel(
+                adopting: OwnedDescriptor(adopting: number), address: address.description)
+            var others: [DescriptorChannel] = []
+            while others.count <= Self.maximumChannelCount,
+                let number = try? descriptor("\(name)-\(others.count + 1)")
+            {
+                others.append(
+                    try DescriptorChannel(
+                        adopting: OwnedDescriptor(adopting: number), address: "fd:\(name)-\(others.count + 1)"))
+            }
+            return others.isEmpty ? SingleTransport(main) : DescriptorListener([main] + others)
         case .exec(let arguments): return SingleTransport(try command(arguments, address))
         case .file(let path, let offset):
             return SingleTransport(try file(path, offset: offset, address, access: .reading))
         }
     }
 
+    /// Multifd channels; there may be a preempt channel beside them.
+    private static let maximumChannelCount = 255
+
     /// Says that there is no descriptor of any name.
-    public static func noDescriptor(_ name: String) throws -> Int32 {
+    @Sendable public static func noDescriptor(_ name: String) throws -> Int32 {
         throw ChannelError(operation: "find a descriptor", address: "fd:\(name)", reason: "No descriptor has this name")
     }
 

@@ -69,7 +69,7 @@ struct CancelTests {
     }
 
     /// What `--timeout` does, and the exit status that it leads to.
-    static let timeouts = [("suspend", Int32(0)), ("cancel", 3)]
+    static let timeouts = [("suspend", Int32(0)), ("cancel", 3), ("postcopy", 0)]
 
     @Test(arguments: timeouts)
     func `a migration that takes longer than its limit is ended as was asked for`(

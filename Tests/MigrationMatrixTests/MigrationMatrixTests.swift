@@ -68,6 +68,8 @@ struct MigrationMatrixTests {
             ("unix", ["unix:\(socket)"]),
             ("unix, 4 channels", ["unix:\(socket)m", "--channels", "4"]),
             ("fd", ["fd:migration"]),
+            ("fd, 4 channels", ["fd:migration", "--channels", "4"]),
+            ("tcp, 2 channels, no copies", ["tcp:127.0.0.1:0", "--channels", "2", "--zero-copy"]),
             ("exec", ["exec:cat >\(fifo)", "--listen", "exec:cat \(fifo)"]),
             ("file", ["file:\(file)"]),
         ]

@@ -14,11 +14,13 @@ public final class ThreadedPair: @unchecked Sendable {
     private let destinationPageCount: Int
     private var guest: GuestRight?
 
-    public init(pageCount: Int = 1024, destinationPageCount: Int? = nil) throws {
+    public init(pageCount: Int = 1024, destinationPageCount: Int? = nil, sharesMemory: Bool = false) throws {
         self.destinationPageCount = destinationPageCount ?? pageCount
-        source = try SimulatedMachine(name: "source", simulation: simulation, pageCounts: [pageCount, 3])
+        source = try SimulatedMachine(
+            name: "source", simulation: simulation, pageCounts: [pageCount, 3], sharesMemory: sharesMemory)
         destination = try SimulatedMachine(
-            name: "destination", simulation: simulation, pageCounts: [self.destinationPageCount, 3])
+            name: "destination", simulation: simulation, pageCounts: [self.destinationPageCount, 3],
+            sharesMemory: sharesMemory)
         guest = source.boot()
     }
 

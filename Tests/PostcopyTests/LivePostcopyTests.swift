@@ -23,7 +23,8 @@ enum Meeting: String, CaseIterable, Sendable {
             let far = try pair.second.descriptor.duplicate().release()
             let address = try MigrationAddress(parsing: "fd:mig")
             return (
-                try Transports.connector(for: address) { _ in near }, try Transports.listener(for: address) { _ in far }
+                try Transports.connector(for: address) { $0 == "mig" ? near : try Transports.noDescriptor($0) },
+                try Transports.listener(for: address) { $0 == "mig" ? far : try Transports.noDescriptor($0) }
             )
         case .command:
             let listener = try Transports.listener(for: try MigrationAddress(parsing: "tcp:127.0.0.1:0"))

@@ -54,8 +54,93 @@ import Transports
         let address = try MigrationAddress(parsing: "fd:mig")
         let pair = try ThreadedPair()
         let attempt = try pair.migrate(
-            Transports.connector(for: address) { _ in near }, Transports.listener(for: address) { _ in far }, options())
+            Transports.connector(for: address) { $0 == "mig" ? near : try Transports.noDescriptor($0) },
+            Transports.listener(for: address) { $0 == "mig" ? far : try Transports.noDescriptor($0) }, options())
         #expect(attempt.isMoved, "\(attempt)")
+    }
+
+    @Test func `a guest moves over four channels and a main one that were handed over`() throws {
+        let near = Mutex<[String: Int32]>([:])
+        let far = Mutex<[String: Int32]>([:])
+        for name in ["mig", "mig-1", "mig-2", "mig-3", "mig-4"] {
+            let sockets = try Socket.pair()
+            let (one, other) = (
+                try sockets.first.descriptor.duplicate().release(), try sockets.second.descriptor.duplicate().release()
+            )
+            near.withLock { $0[name] = one }
+            far.withLock { $0[name] = other }
+        }
+        let (nearNames, farNames) = (near.withLock { $0 }, far.withLock { $0 })
+        let address = try MigrationAddress(parsing: "fd:mig")
+        let pair = try ThreadedPair()
+        let connector = try Transports.connector(for: address) { name in
+            try nearNames[name] ?? Transports.noDescriptor(name)
+        }
+        let listener = try Transports.listener(for: address) { name in
+            try farNames[name] ?? Transports.noDescriptor(name)
+        }
+        let attempt = try pair.migrate(connector, listener, options(channels: 4))
+        #expect(attempt.isMoved, "\(attempt)")
+        #expect(attempt.statistics.multifdByteCount > 0)
+    }
+
+    @Test func `a channel that was not handed over is named`() throws {
+        let sockets = try Socket.pair()
+        let near = try sockets.first.descriptor.duplicate().release()
+        let far = try sockets.second.descriptor.duplicate().release()
+        let address = try MigrationAddress(parsing: "fd:mig")
+        let pair = try ThreadedPair()
+        let connector = try Transports.connector(for: address) { name in
+            name == "mig" ? near : try Transports.noDescriptor(name)
+        }
+        let listener = try Transports.listener(for: address) { name in
+            name == "mig" ? far : try Transports.noDescriptor(name)
+        }
+        let attempt = try pair.migrate(connector, listener, options(channels: 2))
+        #expect(
+            attempt.sourceError == "Cannot find a descriptor on fd:mig-1: No descriptor has this name.", "\(attempt)")
+        #expect(attempt.source == .failed && pair.source.isRunning)
+    }
+
+    @Test(arguments: ["tcp:127.0.0.1:0", "tcp:[::1]:0"])
+    func `a guest moves without a copy of its pages, and a loopback says that it copied them`(text: String) throws {
+        var options = options(channels: 2)
+        options.sendsUncopied = true
+        let listener = try listener(text)
+        let pair = try ThreadedPair(pageCount: 8192)
+        let attempt = try pair.migrate(connector(listener.address), listener, options)
+        #expect(attempt.isMoved, "\(attempt)")
+        #expect(attempt.statistics.missedZeroCopyCount > 0 && attempt.statistics.normalPageCount > 0, "\(attempt)")
+    }
+
+    @Test func `a UNIX socket is refused for sending without a copy`() throws {
+        var options = options(channels: 1)
+        options.sendsUncopied = true
+        let listener = try listener("unix:\(path)")
+        let pair = try ThreadedPair()
+        let attempt = try pair.migrate(connector(listener.address), listener, options)
+        #expect(
+            attempt.sourceError
+                == "Cannot send without a copy on unix:\(path): Operation not supported; only TCP sockets can.",
+            "\(attempt)")
+        #expect(attempt.source == .failed && pair.source.isRunning)
+    }
+
+    @Test func `a guest's memory is handed over a UNIX socket, and over nothing else`() throws {
+        var options = options()
+        options.dialect.isLocal = true
+        let unix = try listener("unix:\(path)")
+        let pair = try ThreadedPair(sharesMemory: true)
+        let attempt = try pair.migrate(connector(unix.address), unix, options)
+        #expect(attempt.isMoved, "\(attempt)")
+        #expect(attempt.statistics.normalPageCount + attempt.statistics.zeroPageCount <= 6, "\(attempt.statistics)")
+        let tcp = try listener("tcp:127.0.0.1:0")
+        let other = try ThreadedPair(sharesMemory: true)
+        let refused = try other.migrate(connector(tcp.address), tcp, options)
+        #expect(
+            refused.sourceError
+                == "Memory is handed over a UNIX socket on one host only, and \(tcp.address) is none.", "\(refused)")
+        #expect(refused.source == .failed && other.source.isRunning)
     }
 
     @Test func `a guest moves through a pipe`() throws {
@@ -64,8 +149,8 @@ import Transports
         let far = try pipe.reading.duplicate().release()
         let address = try MigrationAddress(parsing: "fd:mig")
         let pair = try ThreadedPair()
-        let connector = try Transports.connector(for: address) { _ in near }
-        let listener = try Transports.listener(for: address) { _ in far }
+        let connector = try Transports.connector(for: address) { $0 == "mig" ? near : try Transports.noDescriptor($0) }
+        let listener = try Transports.listener(for: address) { $0 == "mig" ? far : try Transports.noDescriptor($0) }
         _ = consume pipe
         let attempt = try pair.migrate(connector, listener, options())
         #expect(attempt.isMoved, "\(attempt)")

@@ -62,6 +62,11 @@ int clinux_local_port(int fd);
 int clinux_enlarge_unix_buffer(int fd, int bytes);
 // The error of a connect that was not waited for: 0 or -errno.
 int clinux_socket_error(int fd);
+// Sending without a copy (MSG_ZEROCOPY): allows it, sends (never waits), and takes one range of completed calls: 1 if there
+// was one, 0 if not. `was_copied` says that the kernel copied after all.
+int clinux_enable_zero_copy(int fd);
+ssize_t clinux_send_uncopied(int fd, const struct iovec *vectors, size_t count);
+int clinux_zero_copy_completion(int fd, uint32_t *first, uint32_t *last, int *was_copied);
 // Whether the other end is a process of this host: 1 or 0.
 int clinux_is_unix_socket(int fd);
 // Whether the socket waits for connections: 1 or 0.

@@ -15,7 +15,12 @@ final class DirtyGovernor: Sendable {
     private struct State {
         var allowance: DirtyAllowance?
         var thread: BlockingThread?
+        /// How long each virtual CPU was held, since the first was.
+        var held: [Int64] = []
     }
+
+    /// How long each virtual CPU has been held so far; empty if none ever was.
+    var heldTimes: [Duration] { state.withLock { $0.held }.map { .nanoseconds($0) } }
 
     /// - Parameter count: pages dirtied so far, one entry for each virtual CPU; never goes back. On any thread.
     init(threads: VirtualCPUThreads, count: @escaping @Sendable () throws -> [Int]) {
@@ -46,6 +51,7 @@ final class DirtyGovernor: Sendable {
         var before = (try? count()) ?? []
         var last = monotonicNanoseconds
         var cost: Int64 = 0
+        var isHeld = threads.cpus.map { _ in false }
         while let wanted = state.withLock({ $0.allowance }) {
             if allowance?.pagesPerPeriod != wanted.pagesPerPeriod || allowance?.period != wanted.period {
                 allowance = wanted
@@ -58,11 +64,24 @@ final class DirtyGovernor: Sendable {
             guard let now = try? count() else { continue }
             cost = monotonicNanoseconds - start
             let dirtied = zip(now, before).map { $0 - $1 }
+            addHeld(isHeld, for: start - last)
             let waits = allowance?.charge(dirtied, elapsed: .nanoseconds(start - last)) ?? []
             for (index, waits) in waits.enumerated() { threads.hold(waits, index) }
+            isHeld = waits
             before = now
             last = start
         }
         for index in threads.cpus.indices { threads.hold(false, index) }
+        addHeld(isHeld, for: monotonicNanoseconds - last)
+    }
+
+    private func addHeld(_ isHeld: [Bool], for nanoseconds: Int64) {
+        guard isHeld.contains(true) else { return }
+        state.withLock { state in
+            if state.held.isEmpty { state.held = isHeld.map { _ in 0 } }
+            for (index, isHeld) in isHeld.enumerated() where isHeld && index < state.held.count {
+                state.held[index] += nanoseconds
+            }
+        }
     }
 }

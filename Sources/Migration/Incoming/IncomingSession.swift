@@ -226,6 +226,8 @@ final class IncomingSession {
 
     private func load(_ run: PageRun, in bytes: UnsafeRawBufferPointer) throws {
         let region = regions[run.block.index]
+        // Memory that came as it is may be the running guest's.
+        if adoptedRegions.contains(region) { throw MigrationError.unexpected("pages of memory that was handed over") }
         switch run.content {
         case .fill(let byte):
             try memory.fill(region: region, offset: run.blockOffset, pageCount: run.pageCount, with: byte)

@@ -7,12 +7,16 @@ internal import PageCompression
 ///
 /// A packet holds up to 128 pages of one block. Pages of zeros are listed behind the others (QEMU since 9.0), or given
 /// to the main channel through `zeroQueue`.
+///
+/// With zero copy the pages go by calls of their own, and a sync waits until the kernel has let go of them. A page that
+/// the guest writes meanwhile may arrive torn; it is dirty then, and its next copy goes over a channel after that sync.
 final class MultifdPageWriter: PageWriter {
     private let output: StreamOutput
     private let counters: TransferCounters
     private let detection: StreamDialect.ZeroPageDetection
     private let zeroQueue: ZeroPageQueue
     private let packetNumbers: PacketNumbers
+    private let isUncopied: Bool
     private var compressor: PacketCompressor?
     private var block: RAMBlock?
     private var region = -1
@@ -21,8 +25,9 @@ final class MultifdPageWriter: PageWriter {
 
     init(
         output: StreamOutput, counters: TransferCounters, dialect: StreamDialect, zeroPages: ZeroPageQueue,
-        packetNumbers: PacketNumbers
+        packetNumbers: PacketNumbers, isUncopied: Bool = false
     ) throws {
+        self.isUncopied = isUncopied
         self.output = output
         self.counters = counters
         detection = dialect.zeroPages
@@ -81,6 +86,7 @@ final class MultifdPageWriter: PageWriter {
                 flags: flags.union(.sync), packetNumber: packetNumbers.next(), block: "", normalOffsets: [],
                 zeroOffsets: [], dataByteCount: 0))
         try output.flush()
+        if isUncopied, try output.finishZeroCopy() { counters.addMissedZeroCopy() }
     }
 
     private var flags: MultifdFlags { compressor?.flags ?? [] }
@@ -99,11 +105,12 @@ final class MultifdPageWriter: PageWriter {
         if let start = data.baseAddress {
             output.append(UnsafeMutableRawPointer(mutating: start), count: data.count)
         } else if !isCompressed {
+            if isUncopied { try output.flush() }
             for run in pages.normalRuns { output.append(block.hostAddress + run.lowerBound, count: run.count) }
         }
         pages.removeAll()
         // The compressor's output is written over by the next packet; a packet is large enough for a call of its own.
-        try output.flush()
+        try output.flush(isUncopied: isUncopied && !isCompressed)
     }
 
     private func writePacket(_ packet: MultifdPacket) throws {

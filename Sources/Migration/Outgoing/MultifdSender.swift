@@ -48,6 +48,7 @@ final class MultifdSender: Sendable {
     private let control: OutgoingControl
     private let tracker: DirtyTracker
     private let dialect: StreamDialect
+    private let isUncopied: Bool
     private let orders: Mutex<Orders>
     private let nextChunk = Atomic(0)
     private let sentPages = Atomic(0)
@@ -68,7 +69,9 @@ final class MultifdSender: Sendable {
         case pass(DirtyTracker.Mode, isLimited: Bool)
     }
 
-    init(control: OutgoingControl, tracker: DirtyTracker, dialect: StreamDialect) {
+    /// - Parameter isUncopied: Whether pages are sent from guest memory without a copy.
+    init(control: OutgoingControl, tracker: DirtyTracker, dialect: StreamDialect, isUncopied: Bool) {
+        self.isUncopied = isUncopied
         self.control = control
         self.tracker = tracker
         self.dialect = dialect
@@ -85,7 +88,10 @@ final class MultifdSender: Sendable {
         for index in 0..<dialect.channelCount {
             try control.check()
             let channel: any MigrationChannel
-            do { channel = try connector.open() } catch { throw MigrationError.channel(error) }
+            do {
+                channel = try connector.open()
+                if isUncopied { try channel.enableZeroCopy() }
+            } catch { throw MigrationError.channel(error) }
             try control.add(channel)
             let output = StreamOutput(channel: channel, control: control, isMultifd: true)
             try output.write(byteCount: MultifdHello.byteCount) { writer in
@@ -95,7 +101,7 @@ final class MultifdSender: Sendable {
             let lane = Lane(
                 writer: try MultifdPageWriter(
                     output: output, counters: control.counters, dialect: dialect, zeroPages: zeroPages,
-                    packetNumbers: packetNumbers), output: output)
+                    packetNumbers: packetNumbers, isUncopied: isUncopied), output: output)
             let thread = try control.runtime.startThread("multifd-send-\(index)") { [self] in
                 run(lane, gate: gates[index])
             }

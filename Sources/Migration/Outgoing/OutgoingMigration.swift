@@ -100,6 +100,7 @@ public final class OutgoingMigration: Sendable {
         let requests = progress.requestCounts
         statistics.postcopy.requestCount = requests.all
         statistics.postcopy.joinedRequestCount = requests.joined
+        statistics.missedZeroCopyCount = control.counters.missedZeroCopyCount
         statistics.postcopy.pushedPageCount = control.counters.pushedPageCount
         statistics.postcopy.requestedPageCount = control.counters.requestedPageCount
         return statistics

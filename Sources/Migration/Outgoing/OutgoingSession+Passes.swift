@@ -47,6 +47,7 @@ extension OutgoingSession {
         let before = control.counters.values
         let start = runtime.now()
         let dirtiedBefore = machine.dirtiedPageCounts()
+        let heldBefore = machine.heldTimes()
         main?.pages.usesDeltas = number > 1
         // The first pass clears the log piece by piece, which is late enough for a page to be sent only once. Later
         // ones clear all of it at once, so that pages the guest writes all the time are seen and left alone.
@@ -73,6 +74,7 @@ extension OutgoingSession {
             return (interruption ?? decision, policy.expectedDowntime(after: statistics))
         }
         record(statistics, expectedDowntime: expected, isWhole: interruption == nil)
+        recordThrottle(statistics, heldBefore: heldBefore)
         try control.check()
         try checkReturnPath()
         if case .goPostcopy(.request) = decision { return decision }
@@ -142,6 +144,19 @@ extension OutgoingSession {
                 channelCount: max(1, options.dialect.channelCount)),
             fixedDowntime: options.assumedFixedDowntime + lastSync,
             dirtiedPageCounts: zip(machine.dirtiedPageCounts(), dirtiedBefore).map { $0 - $1 })
+    }
+
+    /// What a dirty limit or the stun did in a pass: virtual CPUs that were held, and how fast rings fill.
+    private func recordThrottle(_ pass: PassStatistics, heldBefore: [Duration]) {
+        let held = machine.heldTimes().enumerated().map { index, time in
+            time - (index < heldBefore.count ? heldBefore[index] : .zero)
+        }
+        let fastest = pass.dirtiedPageCounts.max() ?? 0
+        progress.update { statistics in
+            statistics.throttleTimePerPass = held.max() ?? .zero
+            guard let ring = machine.dirtyRingPageCount, fastest > 0 else { return }
+            statistics.dirtyRingFullTime = pass.duration * (Double(ring) / Double(fastest))
+        }
     }
 
     private func record(_ pass: PassStatistics, expectedDowntime: Duration?, isWhole: Bool) {

@@ -118,7 +118,8 @@ final class OutgoingSession {
             if options.dialect.hasPreemptChannel { try openUrgentChannel(connector) }
         }
         if options.dialect.channelCount > 0 {
-            let sender = MultifdSender(control: control, tracker: tracker, dialect: options.dialect)
+            let sender = MultifdSender(
+                control: control, tracker: tracker, dialect: options.dialect, isUncopied: options.sendsUncopied)
             multifd = sender
             try sender.start(connector: connector, uuid: machine.uuid)
         }

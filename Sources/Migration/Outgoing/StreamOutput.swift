@@ -98,13 +98,18 @@ final class StreamOutput {
         }
     }
 
-    /// Sends what is there.
-    func flush() throws {
+    /// Waits until the kernel reads no page any more that was sent without a copy; whether all were copied after all.
+    func finishZeroCopy() throws -> Bool {
+        do { return try channel.finishZeroCopy() } catch { throw MigrationError.channel(error) }
+    }
+
+    /// Sends what is there; without a copy only pages, never own bytes, whose place is used again.
+    func flush(isUncopied: Bool = false) throws {
         let byteCount = vectors.byteCount
         if byteCount == 0 { return }
         if isLimited { control.limiter.charge(byteCount, runtime: control.runtime, stop: control.stopGate) }
         do {
-            let pressure = try channel.send(&vectors)
+            let pressure = try isUncopied ? channel.sendUncopied(&vectors) : channel.send(&vectors)
             control.counters.addSend(byteCount: byteCount, isMultifd: isMultifd, pressure: pressure)
         } catch {
             hasFailedWhole = vectors.byteCount == byteCount

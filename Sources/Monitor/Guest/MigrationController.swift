@@ -49,6 +49,7 @@ public actor MigrationController: MigrationControl {
             throw QMPError("dirty-limit requires dirty rings: start this monitor with --dirty-ring")
         }
         if settings.capabilities.has(.local) { try checkLocal(address) }
+        if settings.capabilities.has(.zeroCopySend) { try checkZeroCopy(address) }
         let connector = try Transports.connector(for: address, descriptor: descriptorLookup)
         if resumes {
             guard case .outgoing(let migration) = run, migration.resume(over: connector) else {
@@ -205,6 +206,13 @@ public actor MigrationController: MigrationControl {
     }
 
     // MARK: Both
+
+    private func checkZeroCopy(_ address: MigrationAddress) throws(QMPError) {
+        switch address {
+        case .tcp, .descriptor: break
+        default: throw QMPError("zero-copy-send needs TCP sockets (tcp: or fd:), not \(address)")
+        }
+    }
 
     private func checkLocal(_ address: MigrationAddress) throws(QMPError) {
         switch address {

@@ -17,6 +17,7 @@ extension MigrationOptions {
         validatesUUID = capabilities.has(.validateUUID)
         allowsPostcopy = capabilities.has(.postcopyRAM)
         maximumPostcopyBandwidth = Int(clamping: parameters.maximumPostcopyBandwidth ?? 0)
+        sendsUncopied = capabilities.has(.zeroCopySend)
         if capabilities.has(.xbzrle) { xbzrleCacheByteCount = Int(clamping: parameters.number(.xbzrleCacheSize)) }
     }
 }
@@ -116,7 +117,14 @@ extension MigrationInfo {
         } else {
             expectedDowntime = statistics.expectedDowntime
         }
-        if case .percentage(let value) = statistics.throttle { cpuThrottlePercentage = value }
+        switch statistics.throttle {
+        case .none: break
+        case .percentage(let value): cpuThrottlePercentage = value
+        case .dirtyLimit:
+            dirtyLimitThrottleTimePerRound = statistics.throttleTimePerPass
+            dirtyLimitRingFullTime = statistics.dirtyRingFullTime
+        case .stun: stunTimePerRound = statistics.throttleTimePerPass
+        }
         guard status != .setup else { return }
         var memory = RAMStatistics()
         memory.transferred = UInt64(statistics.transferredByteCount)
@@ -133,6 +141,7 @@ extension MigrationInfo {
         memory.precopyBytes = UInt64(statistics.precopyByteCount)
         memory.downtimeBytes = UInt64(statistics.downtimeByteCount)
         memory.postcopyBytes = UInt64(statistics.postcopyByteCount)
+        memory.dirtySyncMissedZeroCopy = UInt64(statistics.missedZeroCopyCount)
         memory.postcopyRequests = UInt64(statistics.postcopy.requestCount)
         ram = memory
         if let error = statistics.linkError { errorDescription = error }

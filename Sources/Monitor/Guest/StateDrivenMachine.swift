@@ -33,6 +33,8 @@ final class StateDrivenMachine: MigratableMachine {
         try machine.clearDirtyLog(of: index, firstWord: firstWord, words: words)
     }
     func dirtiedPageCounts() -> [Int] { machine.dirtiedPageCounts() }
+    func heldTimes() -> [Duration] { machine.heldTimes() }
+    var dirtyRingPageCount: Int? { machine.dirtyRingPageCount }
     func setThrottle(_ throttle: GuestThrottle) { machine.setThrottle(throttle) }
     func saveDeviceState(wasRunning: Bool) throws -> SavedDeviceState {
         try machine.saveDeviceState(wasRunning: wasRunning)

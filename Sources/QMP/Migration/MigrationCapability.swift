@@ -39,6 +39,7 @@ public enum MigrationCapability: String, Sendable, CaseIterable {
         .xbzrle, .autoConverge, .events, .returnPath, .pauseBeforeSwitchover, .multifd, .validateUUID,
         .postcopyRAM, .postcopyPreempt, .postcopyBlocktime, .hybrid,
         .dirtyLimit, .stun, .local, .switchoverAck,
+        .zeroCopySend,
     ]
 }
 

@@ -19,6 +19,9 @@ public struct MigrationInfo: Equatable, Sendable {
     public var socketAddresses: [QMPValue]?
     public var dirtyLimitThrottleTimePerRound: Duration?
     public var dirtyLimitRingFullTime: Duration?
+    /// While the guest is stunned: how long the virtual CPU that was held most was held in the last pass. The member
+    /// `stun-time-per-round` in microseconds, an addition of Apus.
+    public var stunTimePerRound: Duration?
     /// The parts of the downtime; an addition of Apus.
     public var downtimeParts: DowntimeParts?
     /// With status failed: everything was sent and no answer came, so the destination may run the guest, and a person
@@ -48,6 +51,7 @@ public struct MigrationInfo: Equatable, Sendable {
         object["socket-address"] = socketAddresses.map(QMPValue.array)
         object["dirty-limit-throttle-time-per-round"] = dirtyLimitThrottleTimePerRound?.inMicroseconds
         object["dirty-limit-ring-full-time"] = dirtyLimitRingFullTime?.inMicroseconds
+        object["stun-time-per-round"] = stunTimePerRound?.inMicroseconds
         object["downtime-parts"] = downtimeParts?.value
         object["postcopy"] = postcopy?.value
         if handOverIsUnknown { object["hand-over"] = "unknown" }
@@ -72,6 +76,7 @@ public struct MigrationInfo: Equatable, Sendable {
         socketAddresses = value["socket-address"]?.arrayValue
         dirtyLimitThrottleTimePerRound = Duration(microseconds: value["dirty-limit-throttle-time-per-round"])
         dirtyLimitRingFullTime = Duration(microseconds: value["dirty-limit-ring-full-time"])
+        stunTimePerRound = Duration(microseconds: value["stun-time-per-round"])
         downtimeParts = value["downtime-parts"].map(DowntimeParts.init)
         postcopy = value["postcopy"].map(PostcopyInformation.init)
         handOverIsUnknown = value["hand-over"] == "unknown"

@@ -46,6 +46,12 @@ struct MigrateReport {
         row("total time", summary.totalTime.text + (summary.setupTime.map { ", of which setup \($0.text)" } ?? ""))
         if record.outcome == .completed, let downtime = summary.downtime {
             row("downtime", downtime.text + downtimeParts)
+            if !record.capabilities.contains("return-path") && !record.capabilities.contains("postcopy-ram") {
+                row("", "without loading and starting at the destination, which did not answer (no return path)")
+            }
+        }
+        if record.capabilities.contains("local") {
+            row("memory", "handed over on this host; what was sent is device state")
         }
         if let time = summary.stopToResume { row("stop to resume", "\(time.text) by the monitors' clocks") }
         row("passes", "\(summary.passCount)" + (summary.highestThrottle.map { ", throttled up to \($0)%" } ?? ""))
