@@ -2,9 +2,12 @@
 
 At each of three rates both movers have a source whose guest dirties pages at random; only the guest whose turn it is
 runs. In each round each mover moves its guest once to a fresh destination over tcp, in changing order; the guest's own
-check must be clean there. Here the guest is the built-in one, with --lab it is Linux in a host of the lab. The time of a
-run is that from the source's `setup` to its `completed` event, the downtime that from its STOP to the destination's
+check must be clean there. Here the guest is the built-in one, with --lab it is Linux in a host of the lab. The time of
+a run is that from the source's `setup` to its `completed` event, the downtime that from its STOP to the destination's
 RESUME, both by the monitors' own time stamps; bytes are those that crossed the network, headers and all.
+
+What is dirtied less than a third as fast as the link carries it is sent hardly more than once by either, so that the
+rates are two, three and four fifths of the bandwidth (in the lab a quarter, a half and three quarters).
 """
 
 import argparse
@@ -61,7 +64,7 @@ def parse(arguments):
     parser.add_argument("--apus", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--bare", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--qemu", default="qemu-system-x86_64")
-    parser.add_argument("--lab", action="store_true", help="the Linux guest in the lab instead of the built-in one here")
+    parser.add_argument("--lab", action="store_true", help="the Linux guest in the lab, not the built-in one here")
     parser.add_argument("--pairs", type=int, help="rounds; in each Apus and QEMU move once at each rate (5; 3)")
     parser.add_argument("--memory", type=int, metavar="MIB", help="of the guest (512; 128)")
     parser.add_argument("--work", type=int, metavar="MIB", help="that the guest dirties (384; 48)")
@@ -121,8 +124,8 @@ def main():
             error = failure
     report = Report(samples, options.rates)
     where = "Linux guest in the lab" if options.lab else "built-in guest"
-    print(f"{where}, {options.memory} MiB, {options.work} of them dirtied at random, limit {options.bandwidth:g} MB/s and "
-          f"{options.downtime_limit} ms, {options.pairs} rounds, medians; {machine()}\n")
+    print(f"{where}, {options.memory} MiB, {options.work} of them dirtied at random, limit {options.bandwidth:g} MB/s "
+          f"and {options.downtime_limit} ms, {options.pairs} rounds, medians; {machine()}\n")
     report.table()
     report.judge(where)
     print(f"\nAll samples are in {options.keep}.")

@@ -5,6 +5,9 @@ count makes one run, in changing order, so that what the machine does meanwhile 
 has a fresh destination, and just before it as much memory as that will need is touched and freed. The time of a run is
 that from the `setup` to the `completed` event of the source, or from the first connect to the last answer of the bare
 copier, which is told where the incompressible half is and only copies that.
+
+A run that fails is told, and made no pair of; the others go on, with new sources for its mover. No round begins that
+would end behind the limit. With --resume the samples of an earlier run, of the same commit, count too.
 """
 
 import argparse
@@ -19,7 +22,7 @@ sys.dont_write_bytecode = True
 from monitors import Failed, Monitor, capability_names  # noqa: E402
 from promises import Promises, clock, machine, median  # noqa: E402
 
-GUEST = "rate=0 check=0 idle=halt period=1000 vectors=sse"
+GUEST = "rate=0 check=0 idle=halt period=200 vectors=sse"
 MOVERS = ("apus", "qemu", "bare")
 
 
@@ -29,23 +32,26 @@ class Bench:
         self.image = f"{folder}/guest.elf"
         subprocess.run([options.apus, "guest", self.image], check=True)
         self.programs = {"apus": options.apus, "qemu": options.qemu}
-        self.samples = []
+        self.samples, self.errors = [], []
+        if options.resume:
+            with open(options.keep, encoding="utf-8") as file:
+                self.samples = json.load(file)["samples"]
+        self.round = max((sample["round"] for sample in self.samples), default=0)
 
     def keep(self):
         """Writes what was measured so far, so that a run that is cut short is not for nothing."""
-        if self.options.keep:
-            with open(self.options.keep, "w", encoding="utf-8") as file:
-                json.dump({"date": time.strftime("%Y-%m-%d"), "machine": machine(), "samples": self.samples}, file,
-                          indent=1)
+        with open(self.options.keep, "w", encoding="utf-8") as file:
+            json.dump({"date": time.strftime("%Y-%m-%d"), "machine": machine(), "errors": self.errors,
+                       "samples": self.samples}, file, indent=1)
 
-    def start_source(self, mover, mebibytes):
+    def start_source(self, mover, mebibytes, shares_memory):
         if mover == "bare":
             process = subprocess.Popen([self.options.bare, "source", str(mebibytes // 2)], text=True,
                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             process.stdout.readline()
             return process
         source = Monitor(self.programs[mover], self.folder, self.image, mebibytes,
-                         guest=f"region={mebibytes // 2} tsc={clock()} {GUEST}")
+                         guest=f"region={mebibytes // 2} tsc={clock()} {GUEST}", shares_memory=shares_memory)
         source.wait_for_lines(3)
         return source
 
@@ -56,15 +62,22 @@ class Bench:
     def address(self, transport):
         return "tcp:127.0.0.1:0" if transport == "tcp" else f"unix:{self.folder}/{len(self.samples)}.mig"
 
-    def run(self, mover, source, mebibytes, transport, channels):
-        sample = {"mover": mover, "mebibytes": mebibytes, "transport": transport, "channels": channels,
-                  "load": os.getloadavg()[0]}
+    def run(self, mover, sources, mebibytes, transport, channels):
+        """One run, whose sample is kept; or an error, and a new source next time."""
+        sample = {"round": self.round, "mover": mover, "mebibytes": mebibytes, "transport": transport,
+                  "channels": channels, "load": os.getloadavg()[0]}
+        key = mover, mebibytes, transport == "local"
         try:
+            if key not in sources:
+                sources[key] = self.start_source(*key)
             run = self.copy if mover == "bare" else self.migrate
-            sample.update(run(mover, source, mebibytes, transport, channels))
-        except Failed as error:
-            raise Failed(f"{mover}, {transport}, {channels} channels: {error}") from None
-        self.samples.append(sample)
+            sample.update(run(mover, sources[key], mebibytes, transport, channels))
+            self.samples.append(sample)
+        except (Failed, OSError) as error:
+            self.errors.append(f"{mover}, {mebibytes} MiB, {transport}, {channels} channels: {error}")
+            print(f"bench: {self.errors[-1]}", file=sys.stderr)
+            if key in sources:
+                end(sources.pop(key))
 
     def copy(self, mover, source, mebibytes, transport, channels):
         self.prepare(mebibytes)
@@ -81,12 +94,16 @@ class Bench:
 
     def migrate(self, mover, source, mebibytes, transport, channels):
         parameters = {"max_bandwidth": 10**12, **({"multifd_channels": channels} if channels > 1 else {})}
+        capabilities = ("local",) if transport == "local" else capability_names(channels)
         self.prepare(mebibytes)
-        destination = Monitor(self.programs[mover], self.folder, self.image, mebibytes, waits=True)
+        destination = Monitor(self.programs[mover], self.folder, self.image, mebibytes, waits=True,
+                              shares_memory=transport == "local")
         try:
             for side in (source, destination):
-                side.qmp.command("migrate-set-capabilities", capabilities=[{"capability": "multifd", "state": False}])
-                side.set(capability_names(channels), **parameters)
+                known = {each["capability"] for each in side.qmp.command("query-migrate-capabilities")}
+                side.qmp.command("migrate-set-capabilities", capabilities=[
+                    {"capability": name, "state": False} for name in ("multifd", "local") if name in known])
+                side.set(capabilities, **parameters)
             target = destination.listen(self.address(transport))
             before = source.processor_seconds(), destination.processor_seconds()
             source.qmp.events.clear()
@@ -122,18 +139,25 @@ class Report(Promises):
         return median(self.values("seconds", mover=mover, transport=transport, channels=channels,
                                   mebibytes=self.mebibytes))
 
+    def rounds(self, mover, transport, channels):
+        return {s["round"]: s["seconds"] for s in self.samples if s["mover"] == mover and s["transport"] == transport
+                and s["channels"] == channels and s["mebibytes"] == self.mebibytes}
+
     def ratio(self, other, transport, channels, other_channels=None):
         """The median over rounds of how much faster Apus was than the other in the same round."""
-        own = self.values("seconds", mover="apus", transport=transport, channels=channels, mebibytes=self.mebibytes)
-        others = self.values("seconds", mover=other, transport=transport, channels=other_channels or channels,
-                             mebibytes=self.mebibytes)
-        return median([b / a for a, b in zip(own, others)])
+        own = self.rounds("apus", transport, channels)
+        others = self.rounds(other, transport, other_channels or channels)
+        return median(others[number] / own[number] for number in own.keys() & others.keys())
 
     def processor(self, mover, transport, channels):
         """Processor seconds of both sides per GB of memory."""
         runs = [s for s in self.samples if s["mover"] == mover and s["transport"] == transport
                 and s["channels"] == channels and s["mebibytes"] == self.mebibytes]
         return median([(s["source_cpu"] + s["destination_cpu"]) / (s["mebibytes"] * 1.048576e-3) for s in runs])
+
+    def processor_ratio(self, transport, channels, other_channels):
+        own, other = self.processor("apus", transport, channels), self.processor("qemu", transport, other_channels)
+        return own / other if own and other else None
 
     def table(self, transport, channel_counts):
         print(f"\n{transport}: {'channels':>12} {'mover':>6} {'seconds':>8} {'fastest':>8} {'pages/s':>9} "
@@ -145,11 +169,11 @@ class Report(Promises):
                 seconds = self.values("seconds", **match)
                 if not seconds:
                     continue
-                downtime = median(self.values("downtime", **match))
-                ratio = self.ratio(mover, transport, channels)
+                downtime = milliseconds(self.values("downtime", **match))
+                ratio = self.ratio(mover, transport, channels) or float("nan")
                 print(f"{'':{len(transport) + 2}}{channels:>12} {mover:>6} {median(seconds):8.3f} {min(seconds):8.3f} "
                       f"{pages / median(seconds):9.0f} {self.processor(mover, transport, channels):9.3f} "
-                      f"{downtime * 1e3 if downtime is not None else float('nan'):12.1f}"
+                      f"{downtime if downtime is not None else float('nan'):12.1f}"
                       + (f"  {ratio:.2f}" if mover != "apus" else ""))
 
     def judge(self, transport, channel_counts):
@@ -157,29 +181,40 @@ class Report(Promises):
         if 1 in channel_counts:
             self.hold(f"{transport}, one channel, pages/s of QEMU's", self.ratio("qemu", transport, 1), 1.2)
             self.hold(f"{transport}, one channel, pages/s of bare sockets'", self.ratio("bare", transport, 1), 0.9)
-            self.hold(f"{transport}, one channel, CPU s/GB of QEMU's",
-                      self.processor("apus", transport, 1) / self.processor("qemu", transport, 1), 0.8, False)
+            self.hold(f"{transport}, one channel, CPU s/GB of QEMU's", self.processor_ratio(transport, 1, 1), 0.8,
+                      False)
         many = [count for count in channel_counts if count > 1]
         if many:
-            best = {m: min(many, key=lambda n, m=m: self.seconds(m, transport, n)) for m in MOVERS}
+            best = {m: min(many, key=lambda n, m=m: self.seconds(m, transport, n) or float("inf")) for m in MOVERS}
             print(f"         {transport}, best channel counts: {best}")
             self.hold(f"{transport}, best of {many} channels, pages/s of QEMU's best",
                       self.ratio("qemu", transport, best["apus"], best["qemu"]), 1.0)
             self.hold(f"{transport}, {best['apus']} channels, pages/s of as many bare sockets'",
                       self.ratio("bare", transport, best["apus"]), 0.9)
             self.hold(f"{transport}, best, CPU s/GB of QEMU's best",
-                      self.processor("apus", transport, best["apus"])
-                      / self.processor("qemu", transport, best["qemu"]), 0.8, False)
+                      self.processor_ratio(transport, best["apus"], best["qemu"]), 0.8, False)
         downtimes = self.values("downtime", mover="apus", transport=transport, mebibytes=self.mebibytes)
-        self.hold(f"{transport}, downtime of an idle guest in ms, median", median(downtimes) * 1e3, 5, False)
+        self.hold(f"{transport}, downtime of an idle guest in ms, median", milliseconds(downtimes), 5, False)
+
+    def judge_local(self):
+        """The memory itself is handed over."""
+        downtimes = self.values("downtime", mover="apus", transport="local", mebibytes=self.mebibytes)
+        self.hold(f"local, {self.mebibytes} MiB, downtime in ms, median", milliseconds(downtimes), 30, False)
 
     def judge_sizes(self, sizes):
-        """Seconds over memory: a line through the smallest and largest must meet those between within a fifth."""
+        """Seconds over memory are a straight line: a MiB of the largest takes no longer than one of the smallest."""
         points = [(size, median(self.values("seconds", mover="apus", mebibytes=size, channels=1, transport="tcp")))
                   for size in sizes]
-        print("\nApus over tcp, one channel: " + ", ".join(f"{size} MiB {value:.3f} s" for size, value in points))
+        print("\nApus over tcp, one channel: "
+              + ", ".join(f"{size} MiB {value or float('nan'):.3f} s" for size, value in points))
         (first, low), (last, high) = points[0], points[-1]
-        self.hold(f"seconds per MiB at {last} MiB over those at {first} MiB", (high / last) / (low / first), 1.2, False)
+        growth = (high / last) / (low / first) if low and high else None
+        self.hold(f"seconds per MiB at {last} MiB over those at {first} MiB", growth, 1.2, False)
+
+
+def milliseconds(seconds):
+    middle = median(seconds)
+    return None if middle is None else middle * 1e3
 
 
 def parse(arguments):
@@ -193,33 +228,47 @@ def parse(arguments):
     parser.add_argument("--channels", default="1,2,4,8")
     parser.add_argument("--movers", default="apus,qemu,bare")
     parser.add_argument("--no-sizes", action="store_true", help="leave out smaller memories")
-    parser.add_argument("--keep", metavar="FILE", help="write all samples here as JSON")
+    parser.add_argument("--limit", type=float, default=570, metavar="S", help="of the whole (%(default)s)")
+    parser.add_argument("--keep", metavar="FILE", default=".build/bench-migrate.json",
+                        help="of all samples (%(default)s)")
+    parser.add_argument("--resume", action="store_true", help="go on with the samples of that file")
     return parser.parse_args(arguments)
 
 
+def end(source):
+    source.close() if isinstance(source, Monitor) else source.kill()
+
+
 def measure(bench, options, movers, transports, channel_counts, sizes):
-    sources = {}
+    """The smaller memories first, a few runs of each, then rounds of everything else as long as there is time."""
+    begin, sources = time.monotonic(), {}
     try:
-        for mover in movers:
-            sources[mover] = bench.start_source(mover, options.memory)
+        for size in sizes:
+            for _ in range(max(3, options.pairs // 2)):
+                bench.run("apus", sources, size, "tcp", 1)
+            for key in [key for key in sources if key[1] == size]:
+                end(sources.pop(key))
         plan = [(mover, transport, channels) for transport in transports for channels in channel_counts
                 for mover in movers]
+        if "apus" in movers:
+            plan.append(("apus", "local", 1))
+        longest = 0
         for number in range(options.pairs):
+            started = time.monotonic()
+            if started + longest > begin + options.limit:
+                print(f"bench: no time for more than {number} rounds of {options.pairs}", file=sys.stderr)
+                break
+            bench.round += 1
             turn = number % len(plan)
             for mover, transport, channels in plan[turn:] + plan[:turn]:
-                bench.run(mover, sources[mover], options.memory, transport, channels)
+                bench.run(mover, sources, options.memory, transport, channels)
             bench.keep()
-            print(f"round {number + 1} of {options.pairs}", file=sys.stderr)
+            longest = max(longest, time.monotonic() - started)
+            print(f"round {number + 1} of {options.pairs}: {time.monotonic() - started:.0f} s", file=sys.stderr)
     finally:
         for source in sources.values():
-            source.close() if isinstance(source, Monitor) else source.kill()
-    for size in sizes:
-        source = bench.start_source("apus", size)
-        try:
-            for _ in range(max(3, options.pairs // 2)):
-                bench.run("apus", source, size, "tcp", 1)
-        finally:
-            source.close()
+            end(source)
+        bench.keep()
 
 
 def main():
@@ -231,19 +280,22 @@ def main():
         bench = Bench(options, folder)
         try:
             measure(bench, options, movers, transports, channel_counts, sizes)
-        except Failed as error:
-            sys.exit(f"bench: {error}")
-    bench.keep()
+        except KeyboardInterrupt:
+            print("bench: interrupted; these are the samples so far", file=sys.stderr)
     report = Report(bench.samples, options.memory)
-    print(f"{options.memory} MiB, half incompressible and half zero, idle guest, {options.pairs} rounds, medians; "
+    print(f"{options.memory} MiB, half incompressible and half zero, idle guest, {bench.round} rounds, medians; "
           f"{machine()}")
     for transport in transports:
         report.table(transport, channel_counts)
         if set(movers) == set(MOVERS):
             report.judge(transport, channel_counts)
+    if "apus" in movers:
+        print()
+        report.judge_local()
     if sizes:
         report.judge_sizes([*sizes, options.memory])
-    sys.exit(1 if report.failures else 0)
+    print(f"\nAll samples are in {options.keep}; {len(bench.errors)} runs failed.")
+    sys.exit(1 if report.failures or bench.errors else 0)
 
 
 if __name__ == "__main__":

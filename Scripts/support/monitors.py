@@ -75,13 +75,15 @@ class Monitor:
 
     count = 0
 
-    def __init__(self, program, folder, image, mebibytes, cpus=1, guest="", waits=False, arguments=()):
+    def __init__(self, program, folder, image, mebibytes, cpus=1, guest="", waits=False, arguments=(),
+                 shares_memory=False):
         Monitor.count += 1
         self.kind = "apus" if os.path.basename(program) == "apus" else "qemu"
         self.folder, self.number, self.lines_read = folder, Monitor.count, 0
         self.path, self.serial = f"{folder}/{self.number}.qmp", f"{folder}/{self.number}.log"
         if self.kind == "apus":
-            command = [program, "run", "--memory", f"{mebibytes}M", "--cpus", str(cpus), "--serial", self.serial,
+            memory = f"{mebibytes}M" + (",shared=on" if shares_memory else "")
+            command = [program, "run", "--memory", memory, "--cpus", str(cpus), "--serial", self.serial,
                        "--qmp", f"unix:{self.path}"]
             command += ["--incoming", "defer"] if waits else ["--kernel", image, "--cmdline", guest]
         else:

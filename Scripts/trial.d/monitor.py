@@ -42,7 +42,7 @@ class QMP:
             raise Failed("QMP: the connection is still open 60 s after the monitor has ended") from None
         if closed is not None:
             raise Failed(f"QMP: instead of the connection's end there came {closed}")
-        self.events = []
+        self.events, self.stamped = [], []
         self.send({"relay": {"do": "next", "path": path}})
         self.begin()
 
@@ -110,6 +110,10 @@ class QMP:
                 if not self.changed.wait(max(0, until - time.monotonic())) and time.monotonic() >= until:
                     raise Failed(f"no event {name} within {limit:.0f} s; there were "
                                  f"{', '.join(event for _, event, _ in self.events) or 'none'}")
+
+    def moment(self, name, **expected):
+        """When the last such event happened, by the clock of the monitor's host; None if there was none."""
+        return next(iter(reversed(self.stamps(name, **expected))), None)
 
     def close(self):
         places.kill(self.process, self.thread)

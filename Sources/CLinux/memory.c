@@ -11,6 +11,9 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#endif
 #ifndef MFD_HUGE_SHIFT
 #define MFD_HUGE_SHIFT 26
 #endif
@@ -51,7 +54,8 @@ int clinux_advise(void *address, size_t length, int advice) {
                                [CLINUX_ADVICE_REMOVE] = MADV_REMOVE,
                                [CLINUX_ADVICE_POPULATE] = MADV_POPULATE_WRITE,
                                [CLINUX_ADVICE_NOT_DUMPED] = MADV_DONTDUMP,
-                               [CLINUX_ADVICE_NOT_INHERITED] = MADV_DONTFORK};
+                               [CLINUX_ADVICE_NOT_INHERITED] = MADV_DONTFORK,
+                               [CLINUX_ADVICE_COLD] = MADV_COLD};
   if (advice < 1 || advice >= (int)(sizeof values / sizeof values[0])) return -EINVAL;
   return madvise(address, length, values[advice]) < 0 ? -errno : 0;
 }

@@ -79,6 +79,9 @@ public final class RAMBlock: Sendable {
         if hostPageByteCount == pageSize { try mapping.allowHugePages(allowed, offset: 0, count: byteCount) }
     }
 
+    /// Whether the process has its memory locked: then no page of it can be dropped.
+    public var isLocked: Bool { mapping.isLocked }
+
     /// Another mapping of the same pages.
     ///
     /// - Precondition: the block is shared.

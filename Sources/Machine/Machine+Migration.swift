@@ -147,8 +147,8 @@ extension Machine: MigratableMachine {
                 DeviceSection(
                     name: $0.name, instance: UInt32($0.instance), version: UInt32($0.state.version),
                     state: $0.state.bytes)
-            },
-            description: Self.description(of: sections))
+            }
+        ) { Self.description(of: sections) }
     }
 
     public func checkSection(_ header: SectionHeader) throws {

@@ -108,16 +108,19 @@ public struct DeviceSection: Equatable, Sendable {
 }
 
 /// The state of all devices, and a text that describes its layout.
-public struct SavedDeviceState: Equatable, Sendable {
+public struct SavedDeviceState: Sendable {
     /// In the order of the stream.
     public var sections: [DeviceSection]
-    /// JSON, see qemu's analyze-migration; what stands at the end of a stream.
-    public var description: String
+    private let describe: @Sendable () -> String
 
-    public init(sections: [DeviceSection], description: String) {
+    /// - Parameter description: Called when the text is needed, which is after all sections have been sent, or never.
+    public init(sections: [DeviceSection], description: @escaping @Sendable () -> String) {
         self.sections = sections
-        self.description = description
+        describe = description
     }
+
+    /// JSON, see qemu's analyze-migration; what stands at the end of a stream.
+    public var description: String { describe() }
 }
 
 /// A disk, or memory, of which one side at a time may hold the lock.

@@ -17,6 +17,8 @@ public struct MigrationOptions: Equatable, Sendable {
     public var allowsPostcopy = false
     /// Bytes per second that are pushed in post-copy, 0 for no limit. What the destination asks for is never held back.
     public var maximumPostcopyBandwidth = 0
+    /// How long the first answer of a destination is waited for with post-copy allowed; without, for ever.
+    public var firstAnswerLimit: Duration = .seconds(30)
     /// Bytes of pages kept for sending changes only; nil sends whole pages. Not with multifd.
     public var xbzrleCacheByteCount: Int?
     /// What the fixed part of a downtime is taken to be before one was measured.

@@ -202,7 +202,8 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
             sections: [
                 DeviceSection(name: "sim/device", version: 3, state: device),
                 DeviceSection(name: "sim/run", version: 1, state: [wasRunning ? 1 : 0]),
-            ], description: "{\"page_size\": 4096, \"devices\": []}")
+            ]
+        ) { "{\"page_size\": 4096, \"devices\": []}" }
     }
 
     public func checkSection(_ header: SectionHeader) throws {

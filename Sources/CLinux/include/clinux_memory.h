@@ -13,7 +13,8 @@ enum {
   CLINUX_ADVICE_REMOVE = 4,        // MADV_REMOVE: the same for a memfd, for every mapping of it
   CLINUX_ADVICE_POPULATE = 5,      // MADV_POPULATE_WRITE: fault every page in
   CLINUX_ADVICE_NOT_DUMPED = 6,    // MADV_DONTDUMP
-  CLINUX_ADVICE_NOT_INHERITED = 7  // MADV_DONTFORK
+  CLINUX_ADVICE_NOT_INHERITED = 7, // MADV_DONTFORK
+  CLINUX_ADVICE_COLD = 8           // MADV_COLD: not used for a while; refused for locked memory
 };
 
 // Maps `length` bytes readable and writable. `fd` -1: private and anonymous, else shared. `no_reserve` leaves

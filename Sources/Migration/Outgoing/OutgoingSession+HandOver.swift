@@ -24,11 +24,13 @@ extension OutgoingSession {
         try checkReturnPath()
         try progress.measure(\.send) {
             try main.writeDeviceState(state)
+            // Made while the destination loads what it describes.
+            let description = state.description
             try control.check()
             try migration.handOver.commit()
             hasSentAll = true
             do {
-                try main.writeEnd(description: state.description)
+                try main.writeEnd(description: description)
             } catch {
                 // Not one byte of the end went out, so the destination cannot have it.
                 if main.hasFailedWhole { hasSentAll = false }

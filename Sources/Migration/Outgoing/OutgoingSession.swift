@@ -107,8 +107,7 @@ final class OutgoingSession {
         if (options.hasReturnPath || options.allowsPostcopy) && channel.isBidirectional {
             try startReturnPath(channel)
             try main.writeCommands([.openReturnPath, .ping(PeerGreeting.ping)])
-            // The destination has taken this connection for the main one before others follow it.
-            try wait { $0.hasPong(PeerGreeting.ping) || $0.isApus }
+            try waitForGreeting()
             if returnPath?.isApus == true, let description = try machine.describe() {
                 try main.writeCommands([.machineDescription(description)])
             }
@@ -164,14 +163,26 @@ final class OutgoingSession {
         returnPath = reader
     }
 
-    /// Waits for something that the destination says.
-    func wait(for condition: (ReturnPathReader) -> Bool) throws {
-        guard let returnPath else { return }
-        _ = try control.wait {
+    /// Waits for something that the destination says; whether it has said it before `limit`.
+    @discardableResult
+    func wait(until limit: Duration? = nil, for condition: (ReturnPathReader) -> Bool) throws -> Bool {
+        guard let returnPath else { return true }
+        let hasSaid = try control.wait(until: limit) {
             if condition(returnPath) { return true }
             try checkReturnPath()
             return nil as Bool?
         }
+        return hasSaid != nil
+    }
+
+    /// Waits until the destination has taken this connection for the main one, before others follow it.
+    private func waitForGreeting() throws {
+        // A command may take all bytes and have nothing to say: in post-copy the destination has to ask for pages.
+        let limit = options.allowsPostcopy ? runtime.now() + options.firstAnswerLimit : nil
+        if try wait(until: limit, for: { $0.hasPong(PeerGreeting.ping) || $0.isApus }) { return }
+        throw MigrationError.postcopyImpossible(
+            "\(migration.connector.address) has taken what was sent and nothing came back in "
+                + "\(options.firstAnswerLimit.components.seconds) s; in post-copy the destination asks for pages.")
     }
 
     /// - Throws: What the destination said, or that it has ended, if it has.

@@ -136,7 +136,7 @@ extension MigrationInfo {
         memory.postcopyRequests = UInt64(statistics.postcopy.requestCount)
         ram = memory
         if let error = statistics.linkError { errorDescription = error }
-        if statistics.phase.isPostcopy || statistics.postcopyReason != nil {
+        if statistics.phase.isPostcopy || statistics.postcopyReason != nil || statistics.postcopy.warning != nil {
             postcopy = PostcopyInformation(statistics)
         }
     }
