@@ -10,8 +10,6 @@ copier, which is told where the incompressible half is and only copies that.
 import argparse
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +17,7 @@ import time
 
 sys.dont_write_bytecode = True
 from monitors import Failed, Monitor, capability_names  # noqa: E402
+from promises import Promises, clock, machine, median  # noqa: E402
 
 GUEST = "rate=0 check=0 idle=halt period=1000 vectors=sse"
 MOVERS = ("apus", "qemu", "bare")
@@ -109,21 +108,12 @@ class Bench:
             "transferred": info["ram"]["transferred"], "downtime_parts": info.get("downtime-parts")}
 
 
-def clock():
-    """The guest's clock in kHz: what it measures itself on a busy host is off by a few percent."""
-    with open("/proc/cpuinfo", encoding="utf-8") as info:
-        return int(next(float(line.split(":")[1]) for line in info if line.startswith("cpu MHz")) * 1000)
-
-
-def median(values):
-    return statistics.median(values) if values else None
-
-
-class Report:
+class Report(Promises):
     """What the samples say, and whether it is what is promised."""
 
     def __init__(self, samples, mebibytes):
-        self.samples, self.mebibytes, self.failures = samples, mebibytes, []
+        super().__init__()
+        self.samples, self.mebibytes = samples, mebibytes
 
     def values(self, key, **match):
         return [s[key] for s in self.samples if all(s[k] == v for k, v in match.items()) and key in s]
@@ -144,13 +134,6 @@ class Report:
         runs = [s for s in self.samples if s["mover"] == mover and s["transport"] == transport
                 and s["channels"] == channels and s["mebibytes"] == self.mebibytes]
         return median([(s["source_cpu"] + s["destination_cpu"]) / (s["mebibytes"] * 1.048576e-3) for s in runs])
-
-    def hold(self, what, value, limit, at_least=True):
-        good = value >= limit if at_least else value <= limit
-        word = "at least" if at_least else "at most"
-        print(f"  {'holds' if good else 'FAILS':5}  {what}: {value:.2f}, {word} {limit} is promised")
-        if not good:
-            self.failures.append(what)
 
     def table(self, transport, channel_counts):
         print(f"\n{transport}: {'channels':>12} {'mover':>6} {'seconds':>8} {'fastest':>8} {'pages/s':>9} "
@@ -261,13 +244,6 @@ def main():
     if sizes:
         report.judge_sizes([*sizes, options.memory])
     sys.exit(1 if report.failures else 0)
-
-
-def machine():
-    with open("/proc/cpuinfo", encoding="utf-8") as info:
-        model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "?")
-    load = os.getloadavg()[0]
-    return f"{os.cpu_count()} processors ({model}), Linux {platform.release()}, load {load:.1f}"
 
 
 if __name__ == "__main__":

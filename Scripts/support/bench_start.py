@@ -117,11 +117,12 @@ def main():
     if options.json:
         print(json.dumps(samples))
     elapsed, memory = medians["apus, kernel"]
-    holds = elapsed <= LIMIT_MS and memory <= LIMIT_MIB
     print(f"apus takes {elapsed / medians['QEMU, kernel'][0]:.2f} times as long as QEMU to the kernel, "
           f"{elapsed / medians['QEMU, firmware'][0]:.2f} times as long as QEMU to its first instruction")
-    print(f"promised: at most {LIMIT_MS} ms and {LIMIT_MIB} MiB: {'holds' if holds else 'BROKEN'}")
-    sys.exit(0 if holds else 1)
+    promises = [("start to the first instruction, ms", elapsed, LIMIT_MS), ("own memory, MiB", memory, LIMIT_MIB)]
+    for name, value, limit in promises:
+        print(f"{'holds' if value <= limit else 'FAILS'}  {name}: {value:.2f}, at most {limit} is promised")
+    sys.exit(0 if all(value <= limit for _, value, limit in promises) else 1)
 
 
 if __name__ == "__main__":

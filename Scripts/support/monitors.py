@@ -132,6 +132,11 @@ class Monitor:
                 raise Failed(f"{self.kind}: {len(new)} lines of the guest within {limit} s {self.errors.read()}")
             time.sleep(0.01)
 
+    def line_count(self):
+        """How many whole lines the guest has written."""
+        with open(self.serial, "rb") as log:
+            return log.read().count(b"\n")
+
     def close(self):
         if self.process.poll() is None:
             self.process.kill()

@@ -123,9 +123,10 @@ class Hop:
         options, qmp = self.options, self.source.qmp
         started = time.monotonic()
         qmp.command("migrate", uri=uri)
-        is_postcopy = False
+        is_postcopy, throttle = False, 0
         while True:
             state = qmp.command("query-migrate")
+            throttle = max(throttle, state.get("cpu-throttle-percentage", 0))
             memory = state.get("ram", {})
             if state.get("status") in ("completed", "failed", "cancelled"):
                 time.sleep(0.2)  # QEMU 7.2 counts up after it has said so
@@ -150,16 +151,18 @@ class Hop:
             "downtime_ms": state.get("downtime"), "setup_ms": state.get("setup-time"),
             "passes": memory.get("dirty-sync-count"), "bytes": memory.get("transferred"),
             "page_requests": memory.get("postcopy-requests", 0), "normal_pages": memory.get("normal"),
-            "zero_pages": memory.get("duplicate"), "downtime_parts_us": state.get("downtime-parts")})
+            "zero_pages": memory.get("duplicate"), "downtime_parts_us": state.get("downtime-parts"),
+            "throttle": throttle})
 
     def measure_stop(self):
         """From the source's STOP to the destination's RESUME by the monitors' own clocks, which are one on one host; and,
         of a post-copy, from there to the last page, and what the destination counted."""
-        stopped, resumed = self.source.qmp.moment("STOP"), self.destination.qmp.moment("RESUME")
+        stopped, resumed = (last(side.qmp.stamps(name)) for side, name in ((self.source, "STOP"),
+                                                                         (self.destination, "RESUME")))
         if self.source.place is self.destination.place and stopped and resumed:
             self.result["stop_to_resume_ms"] = round(1e3 * (resumed - stopped), 1)
         if self.hop.mode == "postcopy":
-            complete = self.destination.qmp.moment("MIGRATION", status="completed")
+            complete = last(self.destination.qmp.stamps("MIGRATION", status="completed"))
             self.result["last_page_ms"] = round(1e3 * (complete - resumed), 1) if complete and resumed else None
             self.result["postcopy"] = self.destination.qmp.command("query-migrate").get("postcopy")
 
@@ -219,7 +222,12 @@ class StoredHop(Hop):
         self.source.qmp.command("quit")
         self.source.expect_end(60)
         ways.carry(self.source, self.destination, written, read)
-        self.destination.start(arrival)
+        is_near = self.source.place is self.destination.place
+        self.destination.start(arrival, self.source.give_up_session() if is_near else None)
         self.destination.qmp.wait_for_event("RESUME", 60)
         self.result["load_s"] = round(time.monotonic() - self.started - self.result["wall_s"], 2)
         self.destination.place.run("rm", read)
+
+
+def last(values):
+    return values[-1] if values else None

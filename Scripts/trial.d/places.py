@@ -75,13 +75,20 @@ class Places:
         return self.made[name]
 
 
-def kill(process):
-    """Ends a process and whatever it started here; what it stood for in a lab ends with it."""
+def kill(process, reader=None):
+    """Ends a process and whatever it started here; what it stood for in a lab ends with it.
+
+    `reader` is the thread that reads its output, which must see the end before the output is closed.
+    """
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
     process.wait()
+    if reader is not None:
+        reader.join(10)
+        if reader.is_alive():
+            return  # something that it started holds its output open
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             try:

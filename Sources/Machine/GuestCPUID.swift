@@ -2,15 +2,21 @@ internal import CLinux
 
 /// What the guest's processors say of themselves: what the host supports, less what does not move.
 enum GuestCPUID {
-    /// The leaves for virtual CPU `index` of `count`, one core per socket as `microvm` has it.
-    static func entries(supported: [kvm_cpuid_entry2], index: Int, count: Int) -> [kvm_cpuid_entry2] {
+    /// The leaves for virtual CPU `index` of `count`, each a package of its own (in a QEMU they are cores of one package).
+    ///
+    /// - Parameter hasDeadlineTimer: Whether KVM's LAPIC can count to a value of the time stamp counter. KVM tells it by a
+    ///   capability, not among the leaves, and without the bit it takes the mode away from a LAPIC that is loaded: the
+    ///   timer of a Linux guest that comes from a QEMU, which offers the bit, would never fire again.
+    static func entries(supported: [kvm_cpuid_entry2], index: Int, count: Int, hasDeadlineTimer: Bool)
+        -> [kvm_cpuid_entry2]
+    {
         supported.filter { !isTopology($0.function) }.map { entry in
             var entry = entry
             switch entry.function {
             case 1:
                 entry.ebx = entry.ebx & 0x0000_FFFF | UInt32(index) << 24 | UInt32(min(count, 255)) << 16
                 // Hypervisor present, x2APIC; no VMX, whose state this machine does not move.
-                entry.ecx |= 1 << 31 | 1 << 21
+                entry.ecx |= 1 << 31 | 1 << 21 | (hasDeadlineTimer ? 1 << 24 : 0)
                 entry.ecx &= ~(1 << 5)
                 entry.edx &= ~(1 << 28)  // one logical processor per package
             case 6: (entry.eax, entry.ebx, entry.ecx, entry.edx) = (4, 0, 0, 0)  // the LAPIC timer always runs

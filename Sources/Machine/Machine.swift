@@ -112,11 +112,15 @@ public final class Machine: Sendable {
         transports = try Self.makeTransports(configuration, kvm, memory)
 
         let supported = try system.supportedCPUID()
+        let hasDeadlineTimer = system.value(of: .tscDeadlineTimer) != 0
         let xsaveLayout = XSaveLayout(cpuid: supported)
         self.xsaveLayout = xsaveLayout
         let cpus = try (0..<configuration.cpuCount).map { [kvm] index in
             let cpu = try kvm.makeVirtualCPU(index: index)
-            try cpu.setCPUID(GuestCPUID.entries(supported: supported, index: index, count: configuration.cpuCount))
+            try cpu.setCPUID(
+                GuestCPUID.entries(
+                    supported: supported, index: index, count: configuration.cpuCount,
+                    hasDeadlineTimer: hasDeadlineTimer))
             if configuration.initialXCR0 != 1 { try cpu.setInitialXCR0(configuration.initialXCR0) }
             return cpu
         }
@@ -187,6 +191,8 @@ public final class Machine: Sendable {
     public func reset() throws {
         guard let boot = configuration.boot else { throw MachineError.nothingToBoot }
         let images = try BootImages(boot)
+        // Memory that was handed over is not this machine's to write.
+        try ram.lock?.take()
         for device in allDevices { device.reset() }
         try VirtualCPUState.load(freshCPUs, into: threads.cpus, layout: xsaveLayout, virtualClock: clock.now)
         try kvm.resetInterruptControllers(timer: freshTimer)

@@ -5,6 +5,8 @@ public struct MigrationOptions: Equatable, Sendable {
     public var maximumBandwidth = 0
     /// Whether the destination answers on the main channel. Without it the source can only assume that all arrived.
     public var hasReturnPath = true
+    /// Whether the guest is not stopped before the destination has said that it is ready for that.
+    public var awaitsSwitchoverAcknowledgement = false
     /// Whether the source stops before the switchover until it is told to go on.
     public var pausesBeforeSwitchover = false
     /// Whether the machine's UUID is sent, for the destination to compare.
@@ -34,6 +36,10 @@ public struct StreamDialect: Equatable, Sendable {
     public var compression = ChannelCompression.none
     /// Whether pages that the destination asks for in post-copy have a channel of their own.
     public var hasPreemptChannel = false
+    /// Whether the destination says that it is ready for the switchover (QEMU since 8.1).
+    public var acknowledgesSwitchover = false
+    /// Whether both sides are on one host, and shared memory is handed over instead of copied.
+    public var isLocal = false
     /// When the destination waits until all channels have delivered everything before.
     public enum MultifdSync: String, Equatable, Sendable {
         /// At the end of each `ram` section (QEMU before 8.1, and multifd-flush-after-each-section).

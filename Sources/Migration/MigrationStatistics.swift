@@ -72,11 +72,15 @@ public struct DowntimeParts: Equatable, Sendable {
     public var send: Duration = .zero
     /// Waiting for the destination to load it and answer.
     public var load: Duration = .zero
+    /// Letting the guest run there, if the destination tells.
+    public var resume: Duration = .zero
+    /// Telling the network, if the destination tells; the guest runs meanwhile.
+    public var announce: Duration = .zero
 
     public init() {}
 
     /// All but the pages.
-    public var fixed: Duration { pause + lastSync + disks + save + send + load }
+    public var fixed: Duration { pause + lastSync + disks + save + send + load + resume }
 }
 
 /// What a source has sent in post-copy.

@@ -10,6 +10,9 @@ public protocol MigrationControl: Sendable {
     /// Starts to move the guest away. Returns as soon as the address is known to be usable; what happens then is
     /// reported by `information` and events. With `resumes`, goes on with a paused postcopy.
     func migrate(to address: MigrationAddress, resumes: Bool, _ settings: MigrationSettings) async throws
+    /// Returns when nothing is left of the arrival of a guest that runs already, or has come paused; at once if none
+    /// is arriving. Whoever has seen RESUME may move the guest on, though its stream is still being closed. Beside.
+    func waitForArrival() async
     /// Starts to wait for a guest. Only once, and only when the monitor was started to wait (`--incoming defer`).
     func acceptIncoming(
         from address: MigrationAddress, exitsOnError: Bool, _ settings: MigrationSettings

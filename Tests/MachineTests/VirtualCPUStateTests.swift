@@ -112,6 +112,24 @@ struct VirtualCPUStateTests {
         #expect(try destination.cpu.getLocalAPIC()[0x20] == 3 << 24)
     }
 
+    // A Linux guest that came from a QEMU fell silent: its timer waited for a time stamp at which nobody looked.
+    @Test func `a timer that waits for a time stamp waits for it in a machine as ours are`() throws {
+        let system = try KVMSystem()
+        let machine = try BareMachine()
+        try machine.cpu.setCPUID(
+            GuestCPUID.entries(
+                supported: system.supportedCPUID(), index: 0, count: 1,
+                hasDeadlineTimer: system.value(of: .tscDeadlineTimer) != 0))
+        var state = try VirtualCPUState(saving: machine.cpu, layout: machine.layout, virtualClock: 0)
+        state.apic.spuriousVector = 0x1FF
+        state.apic.localVectors[0] = 0x400EC  // counts to a deadline
+        state.cpu.extra.tscDeadline = state.cpu.timeStampCounter + 1 << 50
+        try VirtualCPUState.load([state], into: [machine.cpu], layout: machine.layout, virtualClock: 0)
+        let again = try VirtualCPUState(saving: machine.cpu, layout: machine.layout, virtualClock: 0)
+        #expect(again.cpu.extra.tscDeadline == state.cpu.extra.tscDeadline)
+        #expect(again.apic.localVectors[0] == 0x400EC)
+    }
+
     @Test func `names the MSR that this host refuses`() throws {
         let machine = try BareMachine()
         var state = try VirtualCPUState(saving: machine.cpu, layout: machine.layout, virtualClock: 0)

@@ -16,6 +16,12 @@ extension OutgoingSession {
             progress.enter(.pass(1))
             return .postcopy
         }
+        if tracker.isEmpty {
+            // All memory is handed over as it is.
+            progress.enter(.pass(1))
+            try control.check()
+            return .switchover
+        }
         while true {
             progress.enter(.pass(number))
             switch try runPass(number) {
@@ -49,7 +55,8 @@ extension OutgoingSession {
         let mode = number > 1 ? DirtyTracker.Mode.skippingRewritten : .clearing
         let sentPageCount = try sendPages(.part, mode: mode) {
             try checkReturnPath()
-            if number > 1 { try tracker.sync() }
+            interruption = try number > 1 ? endOfPass() : nil
+            if interruption != nil { return false }
             interruption =
                 control.wantsPostcopy && options.allowsPostcopy
                 ? .goPostcopy(.request) : migration.policy.withLock { $0.interruption(at: progress.elapsed) }
@@ -74,6 +81,17 @@ extension OutgoingSession {
             return .goPostcopy(.request)
         }
         return decision
+    }
+
+    /// Looks at what is dirty now, in the middle of a pass: whether that is little enough.
+    private func endOfPass() throws -> Decision? {
+        let start = runtime.now()
+        try tracker.sync()
+        let fixedDowntime = options.assumedFixedDowntime + (runtime.now() - start)
+        let remainingByteCount = tracker.dirtyPageCount * pageSize
+        return migration.policy.withLock {
+            $0.ending(remainingByteCount: remainingByteCount, fixedDowntime: fixedDowntime, elapsed: progress.elapsed)
+        }
     }
 
     /// Sends all dirty pages as one part of the `ram` section; how many there were.

@@ -9,8 +9,10 @@ public enum EndingPolicy: Equatable, Sendable {
         switch self {
         case .classic(let rule):
             return rule.verdict(after: pass)
-        case .downtimeLimit(let rule):
-            return rule.verdict(after: pass, bandwidth: bandwidth)
+        case .downtimeLimit(var rule):
+            let verdict = rule.verdict(after: pass, bandwidth: bandwidth)
+            self = .downtimeLimit(rule)
+            return verdict
         case .hybrid(var rule):
             let verdict = rule.verdict(after: pass, bandwidth: bandwidth)
             self = .hybrid(rule)
@@ -36,19 +38,29 @@ public struct ClassicRule: Equatable, Sendable {
     }
 }
 
-/// The modern rule: stop as soon as the guest would stand still no longer than it may.
+/// The modern rule: stop when the guest would stand still no longer than it may.
+///
+/// A limit is no goal. Once the downtime would be within it, passes go on until it would be half of it, as long as they
+/// leave less than they find, and for at most a tenth of the time that it took to get there.
 public struct DowntimeLimitRule: Equatable, Sendable {
     public var limit: Duration = .milliseconds(300)
     /// Bytes per second to count on in the switchover; nil takes what was measured.
     public var switchoverBandwidth: Int?
     /// After this many passes the guest stops whatever the prediction; nil goes on for ever.
     public var passLimit: Int?
+    /// The part of the time so far that may be spent on a downtime below the limit; 0 stops at the limit.
+    public var patience = 0.1
+    /// When the downtime would have been within the limit for the first time.
+    private var limitReached: Duration?
 
     public init() {}
 
-    func verdict(after pass: PassStatistics, bandwidth: BandwidthEstimate) -> Decision {
-        if let predicted = predictedDowntime(after: pass, bandwidth: bandwidth), predicted <= limit {
-            return .switchOver(.downtimeLimit)
+    mutating func verdict(after pass: PassStatistics, bandwidth: BandwidthEstimate) -> Decision {
+        let predicted = predictedDowntime(
+            byteCount: pass.remainingByteCount, fixedPart: pass.fixedDowntime, bandwidth: bandwidth)
+        if let predicted, predicted <= limit {
+            let shrinks = pass.dirtiedPageCount * 10 < pass.sentPageCount * 9
+            if !shrinks || isEnough(predicted, at: pass.elapsed) { return .switchOver(.downtimeLimit) }
         }
         // With nothing left another pass cannot shorten the downtime: it is all fixed part.
         if pass.remainingByteCount == 0 { return .switchOver(.fewPagesLeft) }
@@ -56,10 +68,19 @@ public struct DowntimeLimitRule: Equatable, Sendable {
         return .anotherPass
     }
 
-    func predictedDowntime(after pass: PassStatistics, bandwidth: BandwidthEstimate) -> Duration? {
+    /// Whether a downtime that is `predicted` now is worth no more of the guest's patience.
+    mutating func isEnough(_ predicted: Duration, at elapsed: Duration) -> Bool {
+        guard predicted <= limit else { return false }
+        let reached = limitReached ?? elapsed
+        limitReached = reached
+        return predicted <= limit / 2 || elapsed >= reached + reached * patience
+    }
+
+    /// How long the guest would stand still with so many bytes left.
+    func predictedDowntime(byteCount: Int, fixedPart: Duration, bandwidth: BandwidthEstimate) -> Duration? {
         if let switchoverBandwidth, switchoverBandwidth > 0 {
-            return .seconds(Double(pass.remainingByteCount) / Double(switchoverBandwidth)) + pass.fixedDowntime
+            return .seconds(Double(byteCount) / Double(switchoverBandwidth)) + fixedPart
         }
-        return bandwidth.predictedDowntime(byteCount: pass.remainingByteCount, fixedPart: pass.fixedDowntime)
+        return bandwidth.predictedDowntime(byteCount: byteCount, fixedPart: fixedPart)
     }
 }

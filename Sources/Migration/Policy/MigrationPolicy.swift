@@ -48,8 +48,17 @@ public struct MigrationPolicy: Equatable, Sendable {
         let verdict = ending.verdict(after: pass, bandwidth: bandwidth)
         guard verdict == .anotherPass else { return verdict }
         if let interruption = interruption(at: pass.elapsed) { return interruption }
+        if isWithinLimit(pass) { return .anotherPass }
         if let throttle = throttling.adjustment(after: pass, bandwidth: bandwidth) { return .throttle(throttle) }
         return .anotherPass
+    }
+
+    /// Whether the guest could stop already, and only goes on for a downtime below the limit: no reason to slow it down.
+    private func isWithinLimit(_ pass: PassStatistics) -> Bool {
+        guard case .downtimeLimit(let rule) = ending, let predicted = expectedDowntime(after: pass) else {
+            return false
+        }
+        return predicted <= rule.limit
     }
 
     /// Whether not even one pass comes before post-copy.
@@ -68,6 +77,18 @@ public struct MigrationPolicy: Equatable, Sendable {
         }
     }
 
+    /// Whether a pass that is not over need not go on: so much is left, of what it began with and newly dirtied.
+    public mutating func ending(
+        remainingByteCount: Int, fixedDowntime: Duration, elapsed: Duration
+    ) -> Decision? {
+        guard case .downtimeLimit(var rule) = ending else { return nil }
+        defer { ending = .downtimeLimit(rule) }
+        let predicted = rule.predictedDowntime(
+            byteCount: remainingByteCount, fixedPart: fixedDowntime, bandwidth: bandwidth)
+        guard let predicted, rule.isEnough(predicted, at: elapsed) else { return nil }
+        return .switchOver(.downtimeLimit)
+    }
+
     /// Takes over limits that were changed while the migration runs; what was measured stays.
     public mutating func update(ending: EndingPolicy, throttling: ThrottlePolicy, timeout: Timeout?) {
         self.ending = ending
@@ -77,7 +98,10 @@ public struct MigrationPolicy: Equatable, Sendable {
 
     /// The downtime that a switchover after `pass` would have, nil while nothing is known.
     public func expectedDowntime(after pass: PassStatistics) -> Duration? {
-        if case .downtimeLimit(let rule) = ending { return rule.predictedDowntime(after: pass, bandwidth: bandwidth) }
+        if case .downtimeLimit(let rule) = ending {
+            return rule.predictedDowntime(
+                byteCount: pass.remainingByteCount, fixedPart: pass.fixedDowntime, bandwidth: bandwidth)
+        }
         return bandwidth.predictedDowntime(byteCount: pass.remainingByteCount, fixedPart: pass.fixedDowntime)
     }
 }

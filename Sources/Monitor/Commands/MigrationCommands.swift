@@ -66,6 +66,7 @@ extension CommandRegistry {
             return (address, try arguments.optionalBool("resume") ?? false)
         } run: { input, _ in
             let (address, resumes) = input
+            await migration.waitForArrival()
             let status = await migration.information().status ?? .none
             if resumes {
                 guard status == .postcopyPaused else {

@@ -6,7 +6,7 @@ import QMPClient
 struct QMPCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "qmp",
-        abstract: "Sends one command to a monitor, of Apus or QEMU, and prints the answer.",
+        abstract: "Send one command to a monitor, of Apus or QEMU, and print the answer.",
         discussion: """
             The answer is printed as one line of JSON. Without a command, the monitor says who it is.
 
@@ -30,12 +30,13 @@ struct QMPCommand: AsyncParsableCommand {
     @Flag(name: .shortAndLong, help: "Print events as they come, until interrupted.")
     var events = false
 
-    @Option(name: .long, help: "Seconds to wait for the monitor's greeting.")
+    @Option(name: .long, help: ArgumentHelp("Seconds to wait for the monitor's greeting.", valueName: "S"))
     var timeout = 10
 
     @Option(
-        name: .customLong("pass"), help: "Hand over this open descriptor of the calling shell with the command (getfd)."
-    )
+        name: .customLong("pass"),
+        help: ArgumentHelp(
+            "Hand over this open descriptor of the calling shell with the command (getfd).", valueName: "N"))
     var descriptor: Int32?
 
     func validate() throws {

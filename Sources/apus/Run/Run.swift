@@ -53,7 +53,7 @@ struct Run: AsyncParsableCommand {
     var dirtyRing: Int?
     @Option(
         help: ArgumentHelp(
-            "XCR0 at the guest's start, 7 for AVX: only for a KVM that does not see guests set it, as in the lab.",
+            "XCR0 at the guest's start, 7 for AVX: only for a KVM that does not see guests set it (software SVM).",
             valueName: "N"))
     var xcr0: UInt64 = 1
     @Option(
@@ -95,7 +95,12 @@ struct Run: AsyncParsableCommand {
     var uuid: String?
     @Flag(help: "Do not start the guest; QMP's cont does.")
     var paused = false
-    @Option(help: ArgumentHelp("Wait for a guest: an address, or defer for QMP's migrate-incoming.", valueName: "URI"))
+    @Option(
+        help: ArgumentHelp(
+            """
+            Wait for a guest at tcp:HOST:PORT, unix:PATH or fd:NUMBER, or take it from file:PATH or exec:COMMAND; defer \
+            waits for QMP's migrate-incoming.
+            """, valueName: "URI"))
     var incoming: String?
     @Flag(help: "End when the guest resets itself.")
     var noReboot = false

@@ -4,7 +4,7 @@ import StreamTools
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
-        abstract: "Says whether a stream is whole, and if not, where it stops being so.",
+        abstract: "Say whether a stream is whole, and if not, where it stops being so.",
         discussion: """
             Everything is decoded: every record, XBZRLE updates, compressed pages, and device state against the \
             description at the stream's end. For a damaged stream the offset is printed, what was expected there and \

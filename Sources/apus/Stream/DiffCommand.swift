@@ -6,7 +6,7 @@ import StreamTools
 struct DiffCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "diff",
-        abstract: "Tells which pages of memory and which fields of devices differ between two streams.",
+        abstract: "Tell which pages of memory and which fields of devices differ between two streams.",
         discussion: """
             What is compared is the guests, not how the streams tell of them: passes, kinds of page records and the \
             order of sections make no difference. The memory of both goes into sparse temporary files in $TMPDIR.

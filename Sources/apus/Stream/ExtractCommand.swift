@@ -4,7 +4,7 @@ import StreamTools
 struct ExtractCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "extract",
-        abstract: "Writes the memory of one block to a file, sparse where it is zero.",
+        abstract: "Write the memory of one block to a file, sparse where it is zero.",
         discussion: """
             All passes are applied, as a destination would: the file is the memory that the guest ran on with. A \
             folder in which 'apus stream relay' recorded all channels serves as well as a stream, also one with \

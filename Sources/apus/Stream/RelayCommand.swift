@@ -5,7 +5,7 @@ import StreamTools
 struct RelayCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "relay",
-        abstract: "Stands between two QEMUs that migrate, and decodes and encodes all channels.",
+        abstract: "Stand between two monitors that migrate, and decode and encode all channels.",
         discussion: """
             Every connection of the source is answered with one to the destination: the main channel, multifd and \
             preempt channels, and those of a recovery, in the order of the source. Both directions are decoded and \
@@ -20,13 +20,18 @@ struct RelayCommand: ParsableCommand {
             Exit status: 0, or 1 if something could not be decoded or a connection failed.
             """)
 
-    @Option(help: "Where the source connects to: tcp:HOST:PORT or unix:PATH. Port 0 picks a free one.")
+    @Option(
+        help: ArgumentHelp(
+            "Where the source connects to: tcp:HOST:PORT or unix:PATH. Port 0 picks a free one.", valueName: "URI"))
     var listen: String
 
-    @Option(help: "Where the destination listens.")
+    @Option(help: ArgumentHelp("Where the destination listens.", valueName: "URI"))
     var connect: String
 
-    @Option(help: "A folder that gets what is received: chN.c2s from the source, chN.s2c from the destination.")
+    @Option(
+        help: ArgumentHelp(
+            "A folder that gets what is received: chN.c2s from the source, chN.s2c from the destination.",
+            valueName: "FOLDER"))
     var record: String?
 
     @Flag(help: "Compress the pages of compressed multifd channels anew.")

@@ -5,7 +5,7 @@ import StreamTools
 struct RewriteCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rewrite",
-        abstract: "Passes a stream from standard input to standard output, decoded wholly and encoded again.",
+        abstract: "Pass a stream from standard input to standard output, decoded wholly and encoded again.",
         discussion: """
             What comes out is the same stream, byte for byte, unless an option changes it. Memory does not grow with \
             the stream, and bytes are not held back longer than one item of the stream needs to be whole.

@@ -6,7 +6,7 @@ import StreamTools
 struct ShowCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "show",
-        abstract: "Tells what a stream holds: memory, commands, sections, and device state as named fields.",
+        abstract: "Tell what a stream holds: memory, commands, sections, and device state as named fields.",
         discussion: """
             The names of fields are those that QEMU itself sends at the end of a stream, so the state of any device \
             of any QEMU can be shown. Streams without that description, such as those of a post-copy, are read with \

@@ -4,7 +4,7 @@ import ArgumentParser
 struct StreamCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "stream",
-        abstract: "Looks into QEMU's migration streams, and passes them on.",
+        abstract: "Look into QEMU's migration streams, and pass them on.",
         discussion: """
             A stream is what 'migrate' of QEMU or Apus writes. To get one as a file from a QEMU:
 

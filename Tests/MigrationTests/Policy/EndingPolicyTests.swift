@@ -52,6 +52,7 @@ import Testing
     private func policy(limit: Duration) -> MigrationPolicy {
         var rule = DowntimeLimitRule()
         rule.limit = limit
+        rule.patience = 0
         return MigrationPolicy(ending: .downtimeLimit(rule))
     }
 
@@ -112,6 +113,56 @@ import Testing
         let outcome = series.run(policy(limit: .milliseconds(50)))
         #expect(outcome.decisions.last == .switchOver(.downtimeLimit))
         #expect(outcome.totalTime > 3 && outcome.totalTime < 5)
+    }
+
+    @Test func `goes on below the limit while passes halve the rest`() {
+        let series = SyntheticSeries.uniform(memory: 1_000_001_536, bandwidth: 1e9, rate: 0.5e9)
+        let outcome = series.run(MigrationPolicy())
+        #expect(outcome.decisions == [.anotherPass, .anotherPass, .switchOver(.downtimeLimit)])
+        #expect(abs(outcome.downtime / .milliseconds(1) - 125) < 1)
+    }
+
+    @Test func `goes on below the limit for no more than a tenth of the time`() {
+        // 0.85^8 s = 272 ms after 4.84 s; two more passes take 0.5 s.
+        let series = SyntheticSeries.uniform(memory: 1_000_001_536, bandwidth: 1e9, rate: 0.85e9)
+        let outcome = series.run(MigrationPolicy())
+        #expect(outcome.passes.count == 10)
+        #expect(abs(outcome.downtime / .milliseconds(1) - 197) < 1)
+    }
+
+    @Test func `does not go on below the limit where passes leave as much as they find`() {
+        let series = SyntheticSeries.hotSet(memory: 4 * gibibyte, bandwidth: 1e9, workingSet: 200e6, rate: 8e9)
+        #expect(series.run(MigrationPolicy()).decisions == [.anotherPass, .switchOver(.downtimeLimit)])
+    }
+
+    @Test func `ends a pass as soon as half of the limit is left, or a tenth of the time is over`() {
+        var policy = MigrationPolicy()
+        #expect(policy.ending(remainingByteCount: 1, fixedDowntime: .zero, elapsed: .seconds(1)) == nil)
+        let first = PassStatistics(
+            pass: 1, duration: .seconds(10), elapsed: .seconds(10), sentPageCount: 250_000,
+            sentByteCount: 1_000_000_000, dirtiedPageCount: 100_000, remainingByteCount: 409_600_000,
+            backPressure: BackPressure(byteCount: 1_000_000_000, duration: .seconds(1)))
+        #expect(policy.decide(after: first) == .anotherPass)
+        func look(_ mebibytes: Int, at seconds: Double) -> Decision? {
+            policy.ending(
+                remainingByteCount: mebibytes << 20, fixedDowntime: .milliseconds(5), elapsed: .seconds(seconds))
+        }
+        #expect(look(290, at: 11) == nil)
+        #expect(look(200, at: 12) == nil)
+        #expect(look(200, at: 13) == nil)
+        #expect(look(290, at: 14) == nil)
+        #expect(look(200, at: 13.3) == .switchOver(.downtimeLimit))
+        #expect(look(130, at: 12.5) == .switchOver(.downtimeLimit))
+    }
+
+    @Test func `slows nobody down who is within the limit`() {
+        var policy = MigrationPolicy(throttling: .stun(StunThrottle()))
+        // 250 MB in 0.25 s, of the 300 MB that the pass sent: the stun's threshold is half of them.
+        let pass = PassStatistics(
+            pass: 2, duration: .milliseconds(300), elapsed: .seconds(10), sentPageCount: 73_242,
+            sentByteCount: 300_000_000, dirtiedPageCount: 61_035, remainingByteCount: 250_000_000,
+            backPressure: BackPressure(byteCount: 300_000_000, duration: .milliseconds(300)))
+        #expect(policy.decide(after: pass) == .anotherPass)
     }
 
     @Test func `follows a link that became slower`() {

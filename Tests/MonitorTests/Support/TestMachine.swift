@@ -68,6 +68,7 @@ final class TestMigration: MigrationControl {
     func migrate(to address: MigrationAddress, resumes: Bool, _ settings: MigrationSettings) async throws {
         call("migrate \(address) resumes=\(resumes)")
     }
+    func waitForArrival() async {}
     func acceptIncoming(from address: MigrationAddress, exitsOnError: Bool, _: MigrationSettings) async throws {
         call("incoming \(address)")
         if address == .unix(path: "/taken") { throw QMPError("the path is taken") }

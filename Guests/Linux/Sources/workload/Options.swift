@@ -26,12 +26,15 @@ struct Options {
     var tickPort = "/dev/hvc0"
     /// Milliseconds of the period of each processor's timer; none when 0.
     var timer = 20
+    /// Milliseconds between two reports.
+    var report = 1000
     var holdsRegisters = true
     /// Whether to answer on the network.
     var serves = getpid() == 1
-    /// The disk to write; none when empty. Only the guest's first program takes one that it was not told to.
+    /// Disks to write, with commas between; none when empty. Only the guest's first program takes one that it was not
+    /// told to.
     var disk = getpid() == 1 ? "/dev/vda" : ""
-    /// MB/s to write to the disk, and the MiB at its start that are used.
+    /// MB/s to write to each disk, and the MiB at its start that are used.
     var diskRate = 1.0
     var diskArea = 16
 
@@ -55,6 +58,7 @@ struct Options {
         case "tick": return Self.assign(Int(value), to: &tick)
         case "tick_port": return Self.assign(value, to: &tickPort)
         case "timer": return Self.assign(Int(value), to: &timer)
+        case "report": return Self.assign(Int(value).flatMap { $0 > 0 ? $0 : nil }, to: &report)
         case "registers": return Self.assign(value == "on", to: &holdsRegisters)
         case "network": return Self.assign(value == "on", to: &serves)
         case "disk": return Self.assign(value, to: &disk)

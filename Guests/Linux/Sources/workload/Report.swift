@@ -1,13 +1,15 @@
 import Glibc
 import Synchronization
 
-/// One line a second.
+/// One line a second, or as often as told.
 struct Report: Sendable {
     let counters: Counters
     let progress: [Progress]
     let hasDisk: Bool
     let hasNetwork: Bool
     let firstClockSource: String
+    /// In milliseconds.
+    let period: Int
 
     func run() {
         while !progress.allSatisfy({ $0.isFilled.load(ordering: .acquiring) }) { sleep(nanoseconds: 20_000_000) }
@@ -32,7 +34,7 @@ struct Report: Sendable {
                     + "rate=\(tenths(Int64(rate * 1000), per: 1000)) stalled=\(stalled)")
             checkClockSource()
             (last, lastDirtied, lastRounds) = (time, dirtied, rounds)
-            sleep(nanoseconds: 1_000_000_000)
+            sleep(nanoseconds: Int64(period) * 1_000_000)
         }
     }
 

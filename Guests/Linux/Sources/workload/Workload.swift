@@ -5,7 +5,7 @@ import Synchronization
 /// A guest that shows whether it was moved without harm.
 ///
 /// It dirties memory and checks what every page must hold, watches the clock, holds values in registers, writes and
-/// checks a disk, answers on the network, and reports one line a second:
+/// checks a disk, answers on the network, and reports a line each second (or period):
 ///
 ///     workload: t=12.0 dirtied=61440 checked=92160 bad=0 max_gap_ms=35.0 back=0 … gap_ms=1.9 rate=20.1 stalled=0
 ///
@@ -32,14 +32,16 @@ struct Workload {
         let pageCount = options.memory * 256
         let hasRegisters = options.holdsRegisters
         let registers = !hasRegisters ? "none" : workload_has_avx() != 0 ? "avx" : "sse"
-        let disk = DiskCheck(path: options.disk, area: options.diskArea, counters: counters)
+        let disks = options.disk.split(separator: ",").compactMap {
+            DiskCheck(path: String($0), area: options.diskArea, counters: self.counters)
+        }
         let hasNetwork = options.serves && access("/sys/class/net/eth0", F_OK) == 0
         let firstClockSource = clockSource()
         let rate = options.rate == .infinity ? "max" : "\(options.rate)"
         say(
             "workload: start memory=\(options.memory) hot=\(controls.hotPages.load(ordering: .relaxed) / 256) "
                 + "rate=\(rate) pattern=\(options.pattern.rawValue) processors=\(processorCount) threads=\(shareCount) "
-                + "registers=\(registers) clock=\(firstClockSource) disk=\(disk == nil ? 0 : 1) network=\(hasNetwork ? 1 : 0)"
+                + "registers=\(registers) clock=\(firstClockSource) disk=\(disks.count) network=\(hasNetwork ? 1 : 0)"
         )
 
         let progress = (0..<shareCount).map { share in
@@ -64,16 +66,16 @@ struct Workload {
                 startThread(cpu: processor) { holdRegisters(processor: processor, counters) }
             }
         }
-        if let disk {
+        for disk in disks {
             let (controls, rate) = (controls, options.diskRate)
             startThread { disk.check(rate: rate, controls: controls) }
         }
         if hasNetwork { serveNetwork(counters) }
         let report = Report(
-            counters: counters, progress: progress, hasDisk: disk != nil, hasNetwork: hasNetwork,
-            firstClockSource: firstClockSource)
+            counters: counters, progress: progress, hasDisk: !disks.isEmpty, hasNetwork: hasNetwork,
+            firstClockSource: firstClockSource, period: options.report)
         let console = Console(controls: controls, options: options) { restarts in
-            end(restarts: restarts, progress: progress, disk: disk, report: report)
+            end(restarts: restarts, progress: progress, disks: disks, report: report)
         }
         startThread { console.read() }
         if getpid() == 1 { startThread { watchPowerButton { console.end(false) } } }
@@ -96,12 +98,12 @@ struct Workload {
     }
 
     /// Stops the work, checks everything once more, says so, and ends the guest.
-    private func end(restarts: Bool, progress: [Progress], disk: DiskCheck?, report: Report) {
+    private func end(restarts: Bool, progress: [Progress], disks: [DiskCheck], report: Report) {
         controls.isStopping.store(true, ordering: .relaxed)
         let limit = now() + 120_000_000_000
         let isDone = {
             progress.allSatisfy { $0.isDone.load(ordering: .acquiring) }
-                && (disk?.isDone.load(ordering: .acquiring) ?? true)
+                && disks.allSatisfy { $0.isDone.load(ordering: .acquiring) }
         }
         while !isDone() && now() < limit { sleep(nanoseconds: 10_000_000) }
         say("workload: \(isDone() ? "end" : "BAD end: some threads did not stop") \(report.totals())")
