@@ -28,7 +28,7 @@ class QMP:
         self.answers = queue.Queue()
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
-        self.greeting = self.answer("greeting", 90)
+        self.greeting = self.answer("greeting", 300)
         self.command("qmp_capabilities")
 
     def read(self):
