@@ -133,7 +133,8 @@ class Hop:
                 state = qmp.command("query-migrate")
                 memory = state.get("ram", {})
                 break
-            if self.hop.mode == "postcopy" and not is_postcopy and memory.get("dirty-sync-count", 0) >= 2:
+            if self.hop.mode == "postcopy" and not is_postcopy and memory.get(
+                    "dirty-sync-count", 0) >= options.postcopy_pass:
                 qmp.command("migrate-start-postcopy")
                 is_postcopy = True
             if time.monotonic() - started > options.limit:
@@ -150,7 +151,19 @@ class Hop:
             "downtime_ms": state.get("downtime"), "setup_ms": state.get("setup-time"),
             "passes": memory.get("dirty-sync-count"), "bytes": memory.get("transferred"),
             "page_requests": memory.get("postcopy-requests", 0), "normal_pages": memory.get("normal"),
-            "zero_pages": memory.get("duplicate"), "throttle": throttle})
+            "zero_pages": memory.get("duplicate"), "throttle": throttle,
+            "downtime_parts_us": state.get("downtime-parts")})
+
+    def measure_stop(self):
+        """From the source's STOP to the destination's RESUME by the monitors' own clocks, which are one on one host; and,
+        of a post-copy, from there to the last page, and what the destination counted."""
+        stopped, resumed = self.source.qmp.moment("STOP"), self.destination.qmp.moment("RESUME")
+        if self.source.place is self.destination.place and stopped and resumed:
+            self.result["stop_to_resume_ms"] = round(1e3 * (resumed - stopped), 1)
+        if self.hop.mode == "postcopy":
+            complete = self.destination.qmp.moment("MIGRATION", status="completed")
+            self.result["last_page_ms"] = round(1e3 * (complete - resumed), 1) if complete and resumed else None
+            self.result["postcopy"] = self.destination.qmp.command("query-migrate").get("postcopy")
 
     def settle(self):
         """The guest must be at work at the destination, for some seconds of its own reports."""
@@ -173,6 +186,7 @@ class Hop:
         if self.result["timer_late_ms"] > TIMER_LIMIT_MS:
             raise Failed(f"a timer was told {self.result['timer_late_ms']:.0f} ms late")
         self.measure_ticks()
+        self.measure_stop()
 
     def measure_ticks(self):
         """How long the guest was away as its ticks show from outside; and the longest such time without a move."""
@@ -207,7 +221,8 @@ class StoredHop(Hop):
         self.source.qmp.command("quit")
         self.source.expect_end(60)
         ways.carry(self.source, self.destination, written, read)
-        self.destination.start(arrival)
+        is_near = self.source.place is self.destination.place
+        self.destination.start(arrival, self.source.give_up_session() if is_near else None)
         self.destination.qmp.wait_for_event("RESUME", 60)
         self.result["load_s"] = round(time.monotonic() - self.started - self.result["wall_s"], 2)
         self.destination.place.run("rm", read)

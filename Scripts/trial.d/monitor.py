@@ -28,13 +28,30 @@ class QMP:
         self.answers = queue.Queue()
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
+        self.begin()
+
+    def begin(self):
         self.greeting = self.answer("greeting", 300)
         self.command("qmp_capabilities")
+
+    def follow(self, path):
+        """Leaves a monitor that was told to quit for one at another path, with the process that is there already."""
+        try:
+            closed = self.answers.get(timeout=60)
+        except queue.Empty:
+            raise Failed("QMP: the connection is still open 60 s after the monitor has ended") from None
+        if closed is not None:
+            raise Failed(f"QMP: instead of the connection's end there came {closed}")
+        self.events, self.stamped = [], []
+        self.send({"relay": {"do": "next", "path": path}})
+        self.begin()
 
     def read(self):
         for line in self.process.stdout:
             message = json.loads(line)
-            if "event" in message:
+            if "closed" in message:
+                self.answers.put(None)
+            elif "event" in message:
                 stamp, data = message["timestamp"], message.get("data", {})
                 with self.changed:
                     self.stamped.append((stamp["seconds"] + stamp["microseconds"] * 1e-6, message["event"], data))
@@ -63,8 +80,7 @@ class QMP:
         """Returns what the command returns; throws Failed with the monitor's own text."""
         message = {"execute": name, **({"arguments": arguments} if arguments else {})}
         try:
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-            self.process.stdin.flush()
+            self.send(message)
         except OSError:
             raise Failed(f"QMP: the monitor closed the connection before {name}") from None
         answer = self.answer(name, 60)
@@ -74,11 +90,14 @@ class QMP:
 
     def relay(self, **order):
         """Has the relay beside the monitor do something: see relay.py."""
-        self.process.stdin.write(json.dumps({"relay": order}).encode() + b"\n")
-        self.process.stdin.flush()
+        self.send({"relay": order})
         answer = self.answer(f"the relay's {order['do']}", 60)
         if "error" in answer:
             raise Failed(f"relay: {order}: {answer['error']['desc']}")
+
+    def send(self, message):
+        self.process.stdin.write(json.dumps(message).encode() + b"\n")
+        self.process.stdin.flush()
 
     def wait_for_event(self, name, limit, count=1):
         """The data of the event's count-th occurrence."""
@@ -91,6 +110,10 @@ class QMP:
                 if not self.changed.wait(max(0, until - time.monotonic())) and time.monotonic() >= until:
                     raise Failed(f"no event {name} within {limit:.0f} s; there were "
                                  f"{', '.join(event for _, event, _ in self.events) or 'none'}")
+
+    def moment(self, name, **expected):
+        """When the last such event happened, by the clock of the monitor's host; None if there was none."""
+        return next(iter(reversed(self.stamps(name, **expected))), None)
 
     def close(self):
         places.kill(self.process, self.thread)
@@ -126,12 +149,22 @@ class Monitor:
             line += f" workload.tick={options.tick} workload.tick_port=/dev/ttyS0"
         return f"{line} {options.append}"
 
-    def start(self, incoming=None):
-        """Starts it with a kernel, or to wait for a guest at an address, which may be "defer"."""
+    def start(self, incoming=None, qmp=None):
+        """Starts it with a kernel, or to wait for a guest at an address, which may be "defer".
+
+        `qmp` is a session with a monitor at the same place that has ended, taken over; without, one is begun.
+        """
         self.process = self.place.open(self.command(incoming))
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
-        self.qmp = QMP(self.place, self.socket)
+        self.qmp = qmp or QMP(self.place, self.socket)
+        if qmp is not None:
+            qmp.follow(self.socket)
+
+    def give_up_session(self):
+        """Ends the use of the QMP session, which the next monitor gets."""
+        qmp, self.qmp = self.qmp, None
+        return qmp
 
     def read(self):
         for line in self.process.stdout:

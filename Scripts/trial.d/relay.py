@@ -5,6 +5,8 @@ A line {"relay": {"do": …}} is not sent on but obeyed, and answered as the mon
   listen PORT                 listens for the connection that accept takes
   accept NAME, connect NAME HOST PORT
                               hands a connection to the monitor, as a manager does: getfd with this name
+  next PATH                   leaves this monitor, which has ended, for one that will be at PATH; its greeting is
+                              the answer. To start anew takes seconds in an emulated host.
   bridge PATH, bridge-to PATH HOST PORT
                               joins a UNIX socket that the monitor will listen at with the listener's connections;
                               or listens at PATH itself and joins each connection with one to the host
@@ -63,6 +65,9 @@ class Relay:
     listener = None
 
     def obey(self, do, name="", host="", port=0, path=""):
+        if do == "next":
+            monitor.close()
+            return follow(path)
         if do == "listen":
             self.listener = socket.create_server(("", port))
         elif do == "accept":
@@ -91,20 +96,30 @@ def say(data):
     sys.stdout.buffer.flush()
 
 
-monitor = connected(socket.AF_UNIX, sys.argv[1])
+def follow(path):
+    global monitor, is_open
+    monitor, is_open = connected(socket.AF_UNIX, path), True
+
+
+follow(sys.argv[1])
 relay = Relay()
 pending = b""
 while True:
-    for ready in select.select([0, monitor], [], [])[0]:
-        data = os.read(0, 65536) if ready == 0 else monitor.recv(65536)
-        if not data:
-            sys.exit(0)
-        if ready != 0:
-            say(data)
-            continue
-        *lines, pending = (pending + data).split(b"\n")
-        for line in lines:
-            if line.startswith(b'{"relay"'):
-                relay.obey(**json.loads(line)["relay"])
-            else:
-                monitor.sendall(line + b"\n")
+    for ready in select.select([0, monitor] if is_open else [0], [], [])[0]:
+        if ready is monitor:
+            try:
+                data = monitor.recv(65536)
+            except ConnectionError:
+                data = b""
+            is_open = bool(data)
+            say(data or b'{"closed": true}\n')
+        elif ready == 0:
+            data = os.read(0, 65536)
+            if not data:
+                sys.exit(0)
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                if line.startswith(b'{"relay"'):
+                    relay.obey(**json.loads(line)["relay"])
+                else:
+                    monitor.sendall(line + b"\n")

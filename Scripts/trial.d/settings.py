@@ -42,6 +42,7 @@ def parser():
     parse.add_argument("--downtime-limit", type=int, default=300, help="ms")
     parse.add_argument("--capability", action="append", default=[])
     parse.add_argument("--channels", type=int, default=2, help="of multifd")
+    parse.add_argument("--postcopy-pass", type=int, default=2, metavar="N", help="post-copy begins in this pass")
     parse.add_argument("--limit", type=float, default=150, help="s for the migration")
     parse.add_argument("--settle", type=int, default=3, help="reports to wait for at the destination")
     parse.add_argument("--json", action="store_true")

@@ -45,6 +45,8 @@ static int lock_range(int fd, short type, int64_t offset, int64_t length) {
 
 int clinux_lock_shared(int fd, int64_t offset, int64_t length) { return lock_range(fd, F_RDLCK, offset, length); }
 
+int clinux_lock_exclusive(int fd, int64_t offset, int64_t length) { return lock_range(fd, F_WRLCK, offset, length); }
+
 int clinux_unlock(int fd, int64_t offset, int64_t length) { return lock_range(fd, F_UNLCK, offset, length); }
 
 int clinux_is_locked(int fd, int64_t offset, int64_t length) {

@@ -1,12 +1,18 @@
 #include "CLinux.h"
+#include "retry.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
 #endif
 #ifndef MFD_HUGE_SHIFT
 #define MFD_HUGE_SHIFT 26
@@ -48,7 +54,8 @@ int clinux_advise(void *address, size_t length, int advice) {
                                [CLINUX_ADVICE_REMOVE] = MADV_REMOVE,
                                [CLINUX_ADVICE_POPULATE] = MADV_POPULATE_WRITE,
                                [CLINUX_ADVICE_NOT_DUMPED] = MADV_DONTDUMP,
-                               [CLINUX_ADVICE_NOT_INHERITED] = MADV_DONTFORK};
+                               [CLINUX_ADVICE_NOT_INHERITED] = MADV_DONTFORK,
+                               [CLINUX_ADVICE_COLD] = MADV_COLD};
   if (advice < 1 || advice >= (int)(sizeof values / sizeof values[0])) return -EINVAL;
   return madvise(address, length, values[advice]) < 0 ? -errno : 0;
 }
@@ -75,6 +82,20 @@ int clinux_memfd(const char *name, uint64_t huge_page_size) {
 int clinux_seal_size(int fd) {
   return fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0 ? -errno : 0;
 }
+
+int clinux_memory_file(int fd, int64_t *size, int64_t *page_size, int *cannot_shrink) {
+  struct stat status;
+  struct statfs system;
+  int seals = fcntl(fd, F_GET_SEALS);
+  if (seals < 0 || fstat(fd, &status) < 0 || fstatfs(fd, &system) < 0) return -errno;
+  *size = status.st_size;
+  // Of hugetlbfs the size of its huge pages; a file of ordinary memory says the kernel's.
+  *page_size = system.f_bsize;
+  *cannot_shrink = (seals & F_SEAL_SHRINK) != 0;
+  return 0;
+}
+
+int clinux_replace_descriptor(int fd, int number) { RETRY(int, dup3(fd, number, O_CLOEXEC)); }
 
 #define PAGE_BYTES 4096
 // How many pages ahead the first cache line is asked for: about the time that memory takes to answer.

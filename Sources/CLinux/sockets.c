@@ -50,6 +50,11 @@ int clinux_socket_error(int fd) {
   return result < 0 ? result : -error;
 }
 
+int clinux_is_unix_socket(int fd) {
+  int domain = 0;
+  return integer_option(fd, SO_DOMAIN, &domain) == 0 && domain == AF_UNIX;
+}
+
 int clinux_is_listening(int fd) {
   int listening = 0;
   return integer_option(fd, SO_ACCEPTCONN, &listening) == 0 && listening;

@@ -1,4 +1,5 @@
 public import LinuxSystem
+internal import Synchronization
 
 /// A named piece of guest memory: one host mapping, and which of its pages are dirty.
 ///
@@ -13,6 +14,7 @@ public final class RAMBlock: Sendable {
     /// write through this type marks it.
     public let dirtyBitmap: DirtyBitmap
     private let mapping: MemoryMapping
+    private let memoryLock = Mutex<MemoryLock?>(nil)
 
     /// Makes a block of all of `mapping`, which lives as long as the block.
     ///
@@ -77,8 +79,21 @@ public final class RAMBlock: Sendable {
         if hostPageByteCount == pageSize { try mapping.allowHugePages(allowed, offset: 0, count: byteCount) }
     }
 
+    /// Whether the process has its memory locked: then no page of it can be dropped.
+    public var isLocked: Bool { mapping.isLocked }
+
     /// Another mapping of the same pages.
     ///
     /// - Precondition: the block is shared.
     public func secondView() throws(SystemError) -> MemoryMapping { try mapping.secondView() }
+
+    /// Says which process may run the guest, once the memory was handed over; nil before.
+    public internal(set) var lock: MemoryLock? {
+        get { memoryLock.withLock { $0 } }
+        set { memoryLock.withLock { $0 = newValue } }
+    }
+
+    func duplicateFile() throws(SystemError) -> OwnedDescriptor { try mapping.duplicateFile() }
+    func replacePages(with file: borrowing OwnedDescriptor) throws(SystemError) { try mapping.replace(with: file) }
+    func renewPages() throws(SystemError) { try mapping.renew() }
 }

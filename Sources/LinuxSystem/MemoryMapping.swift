@@ -144,6 +144,16 @@ public struct MemoryMapping: ~Copyable, Sendable {
             allowed ? CLINUX_ADVICE_HUGE_PAGES : CLINUX_ADVICE_NO_HUGE_PAGES, offset: offset, count: count)
     }
 
+    /// Whether the first page is locked in memory (mlock, mlockall): what is locked cannot be given back.
+    public var isLocked: Bool {
+        // Explicit huge pages are refused as well, and are never locked in this sense.
+        if pageSize > 4096 { return false }
+        do throws(SystemError) { try advise(CLINUX_ADVICE_COLD, offset: 0, count: 4096) } catch {
+            return error.number == EINVAL
+        }
+        return false
+    }
+
     /// Whether each page of a range is in memory, one entry per 4 KiB.
     public func residentPages(offset: Int, count: Int) throws(SystemError) -> [Bool] {
         precondition(offset >= 0 && count >= 0 && offset <= byteCount - count, "\(offset)+\(count) of \(byteCount)")

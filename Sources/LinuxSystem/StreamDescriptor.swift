@@ -18,6 +18,7 @@ public final class StreamDescriptor: Sendable {
 
     public let kind: Kind
     private let descriptor: OwnedDescriptor
+    var number: Int32 { descriptor.number }
     /// Wakes those who wait for a pipe; a socket has its own way.
     private let end: EventDescriptor
     private let isShutDown = Atomic(false)
@@ -127,7 +128,7 @@ public final class StreamDescriptor: Sendable {
     }
 
     /// Waits until the descriptor is ready, or was shut down.
-    private func wait(for events: Int16, call: String) throws(SystemError) {
+    func wait(for events: Int16, call: String) throws(SystemError) {
         var entries = (
             pollfd(fd: descriptor.number, events: events, revents: 0),
             pollfd(fd: end.number, events: Int16(POLLIN), revents: 0)

@@ -2,7 +2,7 @@ internal import CLinux
 
 /// What the guest's processors say of themselves: what the host supports, less what does not move.
 enum GuestCPUID {
-    /// The leaves for virtual CPU `index` of `count`, one core per socket as `microvm` has it.
+    /// The leaves for virtual CPU `index` of `count`, each a package of its own (in a QEMU they are cores of one package).
     ///
     /// - Parameter hasDeadlineTimer: Whether KVM's LAPIC can count to a value of the time stamp counter. KVM tells it by a
     ///   capability, not among the leaves, and without the bit it takes the mode away from a LAPIC that is loaded: the

@@ -30,10 +30,12 @@ extension Machine: MigratableMachine {
     /// Disks that the guest may write to: read-only ones are anybody's at any time, and their locks say nothing of who
     /// owns the guest.
     public var disks: [any MigratableDisk] {
-        configuration.devices.compactMap { device in
+        let disks: [any MigratableDisk] = configuration.devices.compactMap { device in
             guard let backend = (device as? BlockDevice)?.backend, !backend.isReadOnly else { return nil }
             return backend as? any MigratableDisk
         }
+        guard let lock = ram.lock else { return disks }
+        return disks + [lock]
     }
 
     // MARK: Dirty pages
@@ -50,7 +52,6 @@ extension Machine: MigratableMachine {
     public func stopDirtyTracking() {
         // Each slot by itself: one that KVM refuses must not keep the others slow.
         for slot in slots { try? kvm.set(slot) }
-        for cpu in threads.cpus { threads.setRingPause(.zero, for: cpu.index) }
     }
 
     public func readDirtyLog(of index: Int, into words: inout [UInt64]) throws {
@@ -102,13 +103,6 @@ extension Machine: MigratableMachine {
         }
     }
 
-    /// Makes a virtual CPU wait so long each time that its dirty ring is full, from now on; zero ends that.
-    ///
-    /// Longer waits are cut short when the guest is paused or this is called with zero.
-    public func setDirtyRingPause(_ pause: Duration, forVirtualCPU index: Int) {
-        threads.setRingPause(pause, for: index)
-    }
-
     public func setThrottle(_ throttle: GuestThrottle) {
         var percentage = 0
         var allowance: DirtyAllowance?
@@ -153,8 +147,8 @@ extension Machine: MigratableMachine {
                 DeviceSection(
                     name: $0.name, instance: UInt32($0.instance), version: UInt32($0.state.version),
                     state: $0.state.bytes)
-            },
-            description: Self.description(of: sections))
+            }
+        ) { Self.description(of: sections) }
     }
 
     public func checkSection(_ header: SectionHeader) throws {

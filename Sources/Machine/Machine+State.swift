@@ -57,7 +57,7 @@ extension Machine {
     }
 
     /// Transports with a device, in the order of the configuration, and the names of their sections.
-    private var transportSections: [(name: String, transport: MMIOTransport)] {
+    var transportSections: [(name: String, transport: MMIOTransport)] {
         configuration.devices.indices.map { position in
             let index = MachineLayout.transport(forDevice: position)
             return ("\(MachineLayout.path(ofTransport: index))/\(transports[index].sectionName)", transports[index])

@@ -191,6 +191,8 @@ public final class Machine: Sendable {
     public func reset() throws {
         guard let boot = configuration.boot else { throw MachineError.nothingToBoot }
         let images = try BootImages(boot)
+        // Memory that was handed over is not this machine's to write.
+        try ram.lock?.take()
         for device in allDevices { device.reset() }
         try VirtualCPUState.load(freshCPUs, into: threads.cpus, layout: xsaveLayout, virtualClock: clock.now)
         try kvm.resetInterruptControllers(timer: freshTimer)

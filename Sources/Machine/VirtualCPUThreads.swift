@@ -36,7 +36,6 @@ final class VirtualCPUThreads: Sendable {
 
     let cpus: [KVMVirtualCPU]
     private let dirtyRings: DirtyRingLog?
-    private let ringPauses: [RingPause]
     private let ports: Bus
     private let memory: Bus
     let signal: RealTimeSignal
@@ -65,7 +64,6 @@ final class VirtualCPUThreads: Sendable {
     init(cpus: [KVMVirtualCPU], dirtyRings: DirtyRingLog? = nil, ports: Bus, memory: Bus) throws(SystemError) {
         self.cpus = cpus
         self.dirtyRings = dirtyRings
-        ringPauses = cpus.map { _ in RingPause() }
         self.ports = ports
         self.memory = memory
         signal = try RealTimeSignal(index: 0)
@@ -188,7 +186,7 @@ final class VirtualCPUThreads: Sendable {
         case .memoryRead(let address, var bytes):
             store(memory.read(at: address, width: bytes.byteCount), in: &bytes, from: 0, width: bytes.byteCount)
         case .interrupted: handleKick(cpu)
-        case .dirtyRingFull: try ringIsFull(cpu)
+        case .dirtyRingFull: try dirtyRings?.collect(from: cpu.index, isFull: true)
         case .shutdown: return stopAfter(.reset)
         case .systemEvent(let type):
             switch type {
@@ -216,22 +214,6 @@ final class VirtualCPUThreads: Sendable {
         atomicMemoryFence(ordering: .sequentiallyConsistent)
         sleepIfThrottled(cpu)
         waitIfHeld(cpu)
-    }
-
-    /// Makes room, and waits as long as a dirty limit wants it.
-    private func ringIsFull(_ cpu: KVMVirtualCPU) throws(SystemError) {
-        try dirtyRings?.collect(from: cpu.index, isFull: true)
-        let start = monotonicNanoseconds
-        // In slices, so that a pause that is shortened or taken back ends soon.
-        while true {
-            let rest = ringPauses[cpu.index].nanoseconds - (monotonicNanoseconds - start)
-            if rest <= 0 || stopGate.wait(for: min(Self.slice, .nanoseconds(rest))) { return }
-        }
-    }
-
-    /// Sets how long a virtual CPU waits each time that its dirty ring is full.
-    func setRingPause(_ pause: Duration, for index: Int) {
-        ringPauses[index].set(pause)
     }
 
     /// The guest ended itself: its event goes out and this virtual CPU runs no further.
@@ -320,16 +302,6 @@ extension VirtualCPUThreads {
         let percentage = throttlePercentage.load(ordering: .relaxed)
         guard percentage > 0 else { return }
         _ = stopGate.wait(for: Self.slice * percentage / (100 - percentage))
-    }
-}
-
-/// How long a virtual CPU waits each time that its dirty ring is full.
-private final class RingPause: Sendable {
-    private let value = Atomic<Int64>(0)
-    var nanoseconds: Int64 { value.load(ordering: .relaxed) }
-    func set(_ duration: Duration) {
-        let (seconds, attoseconds) = duration.components
-        value.store(min(seconds, 3600) * 1_000_000_000 + attoseconds / 1_000_000_000, ordering: .relaxed)
     }
 }
 

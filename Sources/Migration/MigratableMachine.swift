@@ -12,7 +12,7 @@ public protocol MigratableMachine: AnyObject, Sendable {
     var uuid: MachineUUID { get }
     /// The memory that moves, in the order of the block list. The same list throughout a migration.
     var regions: [MemoryRegion] { get }
-    /// The disks whose locks are handed over.
+    /// The disks whose locks are handed over, and the locks of memory that was handed over itself (`RAMBlock.lock`).
     var disks: [any MigratableDisk] { get }
 
     // Dirty pages. The log is the kernel's, or behaves like it: a bit that was reported stays set until it is cleared,
@@ -53,6 +53,9 @@ public protocol MigratableMachine: AnyObject, Sendable {
     /// Tells the network that the guest is here now. Must not block.
     func announce()
 
+    /// What the machines of both sides must have in common, nil if nobody knows. May be called while the guest runs.
+    func describe() throws -> MachineDescription?
+
     /// Makes ready to receive in post-copy.
     ///
     /// - Throws: An error that says what is in the way, and what to do about it.
@@ -60,6 +63,8 @@ public protocol MigratableMachine: AnyObject, Sendable {
 }
 
 extension MigratableMachine {
+    public func describe() throws -> MachineDescription? { nil }
+
     public func makeMissingMemory() throws -> any MissingMemory {
         throw MigrationError.postcopyImpossible("This machine cannot receive in post-copy.")
     }
@@ -103,28 +108,45 @@ public struct DeviceSection: Equatable, Sendable {
 }
 
 /// The state of all devices, and a text that describes its layout.
-public struct SavedDeviceState: Equatable, Sendable {
+public struct SavedDeviceState: Sendable {
     /// In the order of the stream.
     public var sections: [DeviceSection]
-    /// JSON, see qemu's analyze-migration; what stands at the end of a stream.
-    public var description: String
+    private let describe: @Sendable () -> String
 
-    public init(sections: [DeviceSection], description: String) {
+    /// - Parameter description: Called when the text is needed, which is after all sections have been sent, or never.
+    public init(sections: [DeviceSection], description: @escaping @Sendable () -> String) {
         self.sections = sections
-        self.description = description
+        describe = description
     }
+
+    /// JSON, see qemu's analyze-migration; what stands at the end of a stream.
+    public var description: String { describe() }
 }
 
-/// A disk of which one side at a time may hold the lock.
+/// A disk, or memory, of which one side at a time may hold the lock.
 ///
 /// After `releaseLock` nothing of the disk is cached here; before `takeLock` nothing was read.
 public protocol MigratableDisk: AnyObject, Sendable {
     /// What messages call it.
     var name: String { get }
+    /// What it is, for messages: "Disk".
+    var kind: String { get }
     /// Writes everything out and gives the lock up.
     func releaseLock() throws
     /// Takes the lock.
     ///
     /// - Throws: An error that says who holds it, if another does.
     func takeLock() throws
+}
+
+extension MigratableDisk {
+    public var kind: String { "Disk" }
+}
+
+/// Memory that two processes have: whoever lets the guest run has its lock, as with a disk.
+extension MemoryLock: MigratableDisk {
+    public var name: String { block }
+    public var kind: String { "RAM block" }
+    public func releaseLock() throws { try release() }
+    public func takeLock() throws { try take() }
 }

@@ -29,10 +29,26 @@ public protocol MigrationChannel: AnyObject, Sendable {
     func shutDown()
     /// Lets at most about `byteCount` bytes wait here to be sent, so that what comes later is not far behind.
     func limitUnsentBytes(to byteCount: Int)
+
+    /// Whether descriptors can travel with bytes: the other side is a process of this host.
+    var passesDescriptors: Bool { get }
+    /// Sends all of `bytes`, `descriptors` with the first of them.
+    func send(_ bytes: [UInt8], passing descriptors: [PassedDescriptor]) throws(ChannelError)
+    /// Keeps descriptors that come with what `receive(into:)` receives from now on.
+    func keepDescriptors()
+    /// The descriptors that were kept, in the order in which they came; no more are kept from now on.
+    func takeDescriptors() -> [PassedDescriptor]
 }
 
 extension MigrationChannel {
     public func limitUnsentBytes(to byteCount: Int) {}
+
+    public var passesDescriptors: Bool { false }
+    public func send(_ bytes: [UInt8], passing descriptors: [PassedDescriptor]) throws(ChannelError) {
+        throw ChannelError(operation: "send", address: address, reason: "Descriptors cannot travel here")
+    }
+    public func keepDescriptors() {}
+    public func takeDescriptors() -> [PassedDescriptor] { [] }
 }
 
 /// An operation on a connection that failed: what, where and why.

@@ -5,6 +5,8 @@ public struct MigrationOptions: Equatable, Sendable {
     public var maximumBandwidth = 0
     /// Whether the destination answers on the main channel. Without it the source can only assume that all arrived.
     public var hasReturnPath = true
+    /// Whether the guest is not stopped before the destination has said that it is ready for that.
+    public var awaitsSwitchoverAcknowledgement = false
     /// Whether the source stops before the switchover until it is told to go on.
     public var pausesBeforeSwitchover = false
     /// Whether the machine's UUID is sent, for the destination to compare.
@@ -15,6 +17,8 @@ public struct MigrationOptions: Equatable, Sendable {
     public var allowsPostcopy = false
     /// Bytes per second that are pushed in post-copy, 0 for no limit. What the destination asks for is never held back.
     public var maximumPostcopyBandwidth = 0
+    /// How long the first answer of a destination is waited for with post-copy allowed; without, for ever.
+    public var firstAnswerLimit: Duration = .seconds(30)
     /// Bytes of pages kept for sending changes only; nil sends whole pages. Not with multifd.
     public var xbzrleCacheByteCount: Int?
     /// What the fixed part of a downtime is taken to be before one was measured.
@@ -32,6 +36,10 @@ public struct StreamDialect: Equatable, Sendable {
     public var compression = ChannelCompression.none
     /// Whether pages that the destination asks for in post-copy have a channel of their own.
     public var hasPreemptChannel = false
+    /// Whether the destination says that it is ready for the switchover (QEMU since 8.1).
+    public var acknowledgesSwitchover = false
+    /// Whether both sides are on one host, and shared memory is handed over instead of copied.
+    public var isLocal = false
     /// When the destination waits until all channels have delivered everything before.
     public enum MultifdSync: String, Equatable, Sendable {
         /// At the end of each `ram` section (QEMU before 8.1, and multifd-flush-after-each-section).

@@ -1,3 +1,4 @@
+internal import GuestMemory
 internal import Synchronization
 
 /// What a migration has done so far, in QEMU's terms.
@@ -71,11 +72,15 @@ public struct DowntimeParts: Equatable, Sendable {
     public var send: Duration = .zero
     /// Waiting for the destination to load it and answer.
     public var load: Duration = .zero
+    /// Letting the guest run there, if the destination tells.
+    public var resume: Duration = .zero
+    /// Telling the network, if the destination tells; the guest runs meanwhile.
+    public var announce: Duration = .zero
 
     public init() {}
 
     /// All but the pages.
-    public var fixed: Duration { pause + lastSync + disks + save + send + load }
+    public var fixed: Duration { pause + lastSync + disks + save + send + load + resume }
 }
 
 /// What a source has sent in post-copy.
@@ -88,8 +93,19 @@ public struct OutgoingPostcopyStatistics: Equatable, Sendable {
     public var requestedPageCount = 0
     /// Pages sent without being asked for.
     public var pushedPageCount = 0
+    /// What a person should know before post-copy begins: huge pages that make each wait long.
+    public var warning: String?
 
     public init() {}
+
+    /// What pages as large as these cost a guest that touches one that is missing; nil if nothing to speak of.
+    public static func warning(for regions: [MemoryRegion]) -> String? {
+        guard let region = regions.first(where: { $0.unitPageCount * pageSize >= 1 << 30 }) else { return nil }
+        let gibibytes = (region.unitPageCount * pageSize) >> 30
+        return "RAM block \(region.block.name) is in pages of \(gibibytes) GiB, which come whole: in post-copy whoever "
+            + "touches a missing one stands still for about \(9 * gibibytes) s over a link of 1 Gbit/s, or "
+            + "\(gibibytes) s over one of 10."
+    }
 }
 
 /// What sending changes only has done.

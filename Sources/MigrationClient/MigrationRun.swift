@@ -28,6 +28,7 @@ public actor MigrationRun {
     private var cancellation: String?
     private var hasAskedForPostcopy = false
     private var hasSaidWhatPostcopyRisks = false
+    private var lastWarning: String?
     private var timeoutIsOver = false
     private var isSamplingDestination = false
     private var remainingAtPassStart: [Int: UInt64] = [:]
@@ -182,6 +183,10 @@ public actor MigrationRun {
             record.samples.append(MigrationRecord.Sample(time: elapsed, side: .source, answer: answer))
             let info = MigrationInfo(reading: answer)
             show(info)
+            if let warning = info.postcopy?.warning, warning != lastWarning {
+                lastWarning = warning
+                report(.note(warning))
+            }
             if let next = info.status, next != .none { await take(next) }
             await considerPostcopy(info)
         } catch is QMPError {

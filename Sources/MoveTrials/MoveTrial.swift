@@ -139,8 +139,8 @@ final class MoveTrial: Sendable {
 
     // MARK: The guest
 
-    /// Whether the guest's lines are understood.
-    private var isTalkative: Bool { !lines.reports.isEmpty }
+    /// Whether the guest tells of its work, or will.
+    private var isTalkative: Bool { plan.guestReports || lines.all.contains { $0.text.hasPrefix("workload:") } }
 
     /// Lets the guest work until its speed is known.
     private func warmUp(_ source: MonitorProcess) async throws {
@@ -168,7 +168,7 @@ final class MoveTrial: Sendable {
         // A Linux without a workload of ours is moved when it has been there for a while.
         let patience = ContinuousClock.now + .seconds(30)
         while lines.reports.count < count {
-            if plan.guest != .builtIn, !isTalkative, ContinuousClock.now > patience { return }
+            if !isTalkative, ContinuousClock.now > patience { return }
             if let complaint = lines.complaint {
                 throw TrialFailure("The guest found something wrong: \(complaint)")
             }

@@ -41,6 +41,14 @@ public struct TrialPlan: Equatable, Sendable {
 
     public init(workload: Workload) { self.workload = workload }
 
+    /// Whether the guest is one of ours, whose lines tell of its work: a run without them is no result.
+    var guestReports: Bool {
+        switch guest {
+        case .builtIn: true
+        case .linux(_, _, let commandLine): commandLine.contains("workload.")
+        }
+    }
+
     /// Words for the heading of the report.
     public var conditions: [Comparison.Condition] {
         var conditions: [Comparison.Condition] = []

@@ -1,5 +1,6 @@
 public import LinuxSystem
 public import Migration
+internal import Synchronization
 
 /// A channel over a descriptor: a socket, a pipe or a file, and perhaps the process at its other end.
 public final class DescriptorChannel: MigrationChannel {
@@ -7,6 +8,8 @@ public final class DescriptorChannel: MigrationChannel {
     public let isBidirectional: Bool
     private let descriptor: StreamDescriptor
     private let child: ChildProcess?
+    /// Descriptors that came and were not taken; nil while none are kept.
+    private let passed = Mutex<[PassedDescriptor]?>(nil)
 
     /// - Parameter child: The process behind the descriptor, whose success is part of `endSending`.
     public init(
@@ -35,9 +38,32 @@ public final class DescriptorChannel: MigrationChannel {
 
     public func receive(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError) -> Int {
         do throws(SystemError) {
-            return try descriptor.receive(into: buffer)
+            guard var kept = passed.withLock({ $0 }) else { return try descriptor.receive(into: buffer) }
+            let byteCount = try descriptor.receive(into: buffer, descriptors: &kept)
+            passed.withLock { $0 = kept }
+            return byteCount
         } catch {
             throw failure("receive", error)
+        }
+    }
+
+    /// A command reads bytes only, whatever its end of the socket could do.
+    public var passesDescriptors: Bool { child == nil && descriptor.passesDescriptors }
+
+    public func send(_ bytes: [UInt8], passing descriptors: [PassedDescriptor]) throws(ChannelError) {
+        do throws(SystemError) {
+            try descriptor.send(bytes, passing: descriptors)
+        } catch {
+            throw failure("send", error)
+        }
+    }
+
+    public func keepDescriptors() { passed.withLock { $0 = $0 ?? [] } }
+
+    public func takeDescriptors() -> [PassedDescriptor] {
+        passed.withLock { passed in
+            defer { passed = nil }
+            return passed ?? []
         }
     }
 

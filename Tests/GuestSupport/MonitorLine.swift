@@ -50,6 +50,16 @@ public final class MonitorLine: @unchecked Sendable {
         }
     }
 
+    /// Waits until a monitor that was started with --incoming listens: its QMP answers before.
+    public func waitUntilListening(for limit: Duration = .seconds(60)) throws {
+        let end = ContinuousClock.now + limit
+        while ContinuousClock.now < end {
+            if try execute("query-migrate")["status"] != nil { return }
+            _ = Gate().wait(for: .milliseconds(10))
+        }
+        throw Failure(description: "the monitor did not listen for a guest in time")
+    }
+
     /// Asks again and again until a migration is over; its last state.
     public func waitForMigration(for limit: Duration = .seconds(60)) throws -> [String: Any] {
         let end = ContinuousClock.now + limit

@@ -12,8 +12,8 @@ struct LabSelfTests {
         try LabSelfTest.expectAllTrue(of: "hosts", "rdma", "migration")
     }
 
-    @Test(.timeLimit(.minutes(40))) func `Linux boots, works, resets and ends under Apus`() throws {
-        try LabSelfTest.expectAllTrue(of: "boots")
+    @Test(.timeLimit(.minutes(40))) func `Linux boots, works, is saved and loaded, and comes from a QEMU`() throws {
+        try LabSelfTest.expectAllTrue(of: "boots", "saves", "qemu")
     }
 }
 

@@ -58,7 +58,7 @@ struct MachineDirtyPagesTests {
     }
 
     @Test(.enabled(if: largestRing > 0, "KVM has no dirty rings"))
-    func `rings say which virtual CPU writes, and a pause at a full ring slows that one down`() throws {
+    func `rings say which virtual CPU writes`() throws {
         let guest = try GuestMachine(cpuCount: 2, parameters: Self.parameters(cpuCount: 2), dirtyRingCapacity: 1024)
         let machine = guest.machine
         try machine.resume()
@@ -69,21 +69,6 @@ struct MachineDirtyPagesTests {
         try #require(waitUntil { machine.virtualCPUDirtyRates().count == 2 })
         let rates = machine.virtualCPUDirtyRates()
         #expect(rates.map(\.index) == [0, 1] && rates.allSatisfy { $0.rate > 0 && $0.limit == nil })
-
-        let pause = Duration.milliseconds(200)
-        machine.setDirtyRingPause(pause, forVirtualCPU: 0)
-        // Looking takes entries, which makes room: only this look and the next one do.
-        let before = machine.dirtiedPageCounts()
-        let start = ContinuousClock.now
-        try #require(waitUntil { ContinuousClock.now - start > .seconds(1) })
-        let slowed = machine.dirtiedPageCounts()[0] - before[0]
-        let fillings = Int((ContinuousClock.now - start) / pause) + 3
-        #expect(slowed <= fillings * 1024)
-
-        // Lifted, it is as fast as before: ten rings in far less than ten pauses would take.
-        machine.setDirtyRingPause(.zero, forVirtualCPU: 0)
-        let lifted = machine.dirtiedPageCounts()[0]
-        #expect(waitUntil { machine.dirtiedPageCounts()[0] - lifted > 50 * 1024 })
         #expect(guest.events.failures == [])
     }
 

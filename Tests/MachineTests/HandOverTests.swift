@@ -44,6 +44,7 @@ struct HandOverTests {
     @Test func `the image goes to the destination, and the source cannot go on without it`() throws {
         let (first, here) = try source()
         let (second, there) = try start("b", ["--incoming", "unix:\(folder.path)/stream"])
+        try there.waitUntilListening()
         let last = try #require(first.lines.waitForReport(), "\(first.lines.all) \(first.complaints)")
         #expect(try isActive(here) && !isActive(there))
         try here.execute("migrate", #"{"uri": "unix:\#(folder.path)/stream"}"#)
@@ -84,7 +85,7 @@ struct HandOverTests {
                 "run", "--memory", "32M", "--serial", "none", "--disk", other, "--incoming",
                 "unix:\(folder.path)/stream", "--qmp", "unix:\(folder.path)/b",
             ])
-        _ = try MonitorLine(path: folder.path + "/b", within: .seconds(60))
+        try MonitorLine(path: folder.path + "/b", within: .seconds(60)).waitUntilListening()
         let last = try #require(first.lines.waitForReport(), "\(first.lines.all) \(first.complaints)")
         try here.execute(
             "migrate-set-capabilities", #"{"capabilities": [{"capability": "return-path", "state": true}]}"#)

@@ -63,6 +63,7 @@ struct StateHopTests {
         let second = try qemu("c", ["-incoming", "unix:\(folder.path)/c.stream"])
         var monitors: [MonitorLine] = []
         for name in ["a", "b"] { monitors.append(try MonitorLine(path: "\(folder.path)/\(name)")) }
+        try monitors[1].waitUntilListening()
 
         var last = try wait(for: first.lines, after: nil, first.process.complaints)
         try monitors[0].execute("migrate", #"{"uri": "unix:\#(folder.path)/b.stream"}"#)

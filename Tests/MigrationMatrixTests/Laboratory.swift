@@ -15,16 +15,22 @@ final class Laboratory {
         case deviceState = "the device state"
     }
 
+    /// Where the answer begins in what the destination sends back: behind the answers to two pings.
+    static let answerOffset = 16
+
     let source: ApusMonitor
     let shape: MonitorShape
     private let bench: Workbench
     private let channelCount: Int
+    /// Whether memory is handed over instead of being copied.
+    private let isLocal: Bool
     private var destinationCount = 0
 
     /// - Parameter options: more of `apus run`'s, for the source and its destinations.
-    init(_ bench: Workbench, channelCount: Int = 0, options: [String] = []) throws {
+    init(_ bench: Workbench, channelCount: Int = 0, options: [String] = [], isLocal: Bool = false) throws {
         self.bench = bench
-        shape = MonitorShape(options: options)
+        shape = MonitorShape(options: options, sharesMemory: isLocal)
+        self.isLocal = isLocal
         self.channelCount = channelCount
         var parameters = BuiltInGuestParameters()
         parameters.regionMebibytes = 8
@@ -39,7 +45,8 @@ final class Laboratory {
     }
 
     private func setUp(_ monitor: ApusMonitor) throws {
-        try monitor.setCapabilities(["events", "return-path"] + (channelCount > 0 ? ["multifd"] : []))
+        try monitor.setCapabilities(
+            ["events", "return-path"] + (channelCount > 0 ? ["multifd"] : []) + (isLocal ? ["local"] : []))
         if channelCount > 0 {
             try monitor.qmp.execute("migrate-set-parameters", ["multifd-channels": .number(Double(channelCount))])
         }

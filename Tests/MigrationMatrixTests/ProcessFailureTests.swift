@@ -66,7 +66,7 @@ struct ProcessFailureTests {
     }
 
     /// The answer is the 8 bytes behind the answer to the first ping.
-    @Test(arguments: [8, 15])
+    @Test(arguments: [Laboratory.answerOffset, Laboratory.answerOffset + 7])
     func `a source that gets no answer stands still, says so, and the destination has the guest`(
         byteCount: Int
     ) throws {
@@ -94,7 +94,7 @@ struct ProcessFailureTests {
             let lab = try Laboratory(bench)
             let destination = try lab.startDestination()
             let proxy = try lab.startProxy(to: destination)
-            proxy.hold(.backward, at: 8)
+            proxy.hold(.backward, at: Laboratory.answerOffset)
             try lab.source.qmp.execute("migrate", ["uri": .string(proxy.address)])
             try destination.waitForMigration(status: ["completed"])
             destination.kill()

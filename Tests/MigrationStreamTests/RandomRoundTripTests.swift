@@ -107,7 +107,7 @@ extension SeededGenerator {
 
 extension StreamCommand {
     fileprivate static func random(using generator: inout SeededGenerator) -> StreamCommand {
-        switch Int.random(in: 0..<10, using: &generator) {
+        switch Int.random(in: 0..<13, using: &generator) {
         case 0: .openReturnPath
         case 1: .ping(generator.next32())
         case 2:
@@ -125,6 +125,21 @@ extension StreamCommand {
                     }))
         case 7: .postcopyResume
         case 8: .receivedBitmap(block: generator.name())
+        case 10:
+            .localMemory(
+                (0..<Int.random(in: 0...3, using: &generator)).map { _ in
+                    LocalMemory(block: generator.name(), fileOffset: generator.next(), byteCount: generator.next())
+                })
+        case 9:
+            .machineDescription(
+                MachineDescription(
+                    cpuCount: generator.next32(),
+                    devices: (0..<Int.random(in: 0...9, using: &generator)).map { _ in generator.name() },
+                    processor: (0..<Int.random(in: 0...5, using: &generator)).map { _ in
+                        .init(
+                            leaf: generator.next32(), subleaf: generator.next32(), register: .ecx,
+                            bits: generator.next32())
+                    }))
         default: .switchoverStart
         }
     }
@@ -132,7 +147,7 @@ extension StreamCommand {
 
 extension ReturnPathMessage {
     fileprivate static func random(using generator: inout SeededGenerator) -> ReturnPathMessage {
-        switch Int.random(in: 0..<6, using: &generator) {
+        switch Int.random(in: 0..<8, using: &generator) {
         case 0: .shut(generator.next32())
         case 1: .pong(generator.next32())
         case 2:
@@ -140,6 +155,8 @@ extension ReturnPathMessage {
                 PageRequest(block: generator.name(), blockOffset: generator.next(), byteCount: generator.next32()))
         case 3: .pageRequest(PageRequest(block: nil, blockOffset: generator.next(), byteCount: generator.next32()))
         case 4: .resumeAcknowledged(generator.next32())
+        case 5: .refusal(generator.name())
+        case 6: .arrival(resumeNanoseconds: generator.next(), announceNanoseconds: generator.next())
         default: .switchoverAcknowledged
         }
     }

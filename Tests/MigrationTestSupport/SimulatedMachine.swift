@@ -11,7 +11,12 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
     public var machineName = "microvm"
     public var uuid = MachineUUID.none
     public let regions: [MemoryRegion]
-    public var disks: [any MigratableDisk] = []
+    private var ownDisks: [any MigratableDisk] = []
+    /// Those that were set, and the locks of memory that was handed over.
+    public var disks: [any MigratableDisk] {
+        get { ownDisks + regions.compactMap { $0.block.lock } }
+        set { ownDisks = newValue }
+    }
     let simulation: Simulation
     /// Which pages are missing here, in post-copy.
     public private(set) var missing: SimulatedMissingMemory?
@@ -44,7 +49,10 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
         public var description: String
     }
 
-    public init(name: String, simulation: Simulation, pageCounts: [Int], unitPageCount: Int = 1) throws {
+    /// - Parameter sharesMemory: The first block is a memfd.
+    public init(
+        name: String, simulation: Simulation, pageCounts: [Int], unitPageCount: Int = 1, sharesMemory: Bool = false
+    ) throws {
         self.name = name
         self.simulation = simulation
         self.unitPageCount = unitPageCount
@@ -52,7 +60,8 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
             MemoryRegion(
                 block: RAMBlock(
                     name: "block\(index)",
-                    mapping: try MemoryMapping(.anonymousSmallPages, byteCount: pageCount * pageSize)),
+                    mapping: try MemoryMapping(
+                        sharesMemory && index == 0 ? .shared : .anonymousSmallPages, byteCount: pageCount * pageSize)),
                 beginsAsZero: true, unitPageCount: index == 0 ? unitPageCount : 1)
         }
         log = regions.map { [UInt64](repeating: 0, count: $0.block.dirtyBitmap.wordCount) }
@@ -193,7 +202,8 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
             sections: [
                 DeviceSection(name: "sim/device", version: 3, state: device),
                 DeviceSection(name: "sim/run", version: 1, state: [wasRunning ? 1 : 0]),
-            ], description: "{\"page_size\": 4096, \"devices\": []}")
+            ]
+        ) { "{\"page_size\": 4096, \"devices\": []}" }
     }
 
     public func checkSection(_ header: SectionHeader) throws {
@@ -214,6 +224,10 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
     }
 
     public func announce() {}
+
+    /// What it says that it is, if it does.
+    public var description: MachineDescription?
+    public func describe() throws -> MachineDescription? { description }
 
     public func makeMissingMemory() throws -> any MissingMemory {
         let missing = SimulatedMissingMemory(machine: self)

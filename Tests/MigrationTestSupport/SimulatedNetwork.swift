@@ -74,6 +74,10 @@ public final class SimulatedNetwork: @unchecked Sendable {
 final class Link {
     private let network: SimulatedNetwork
     private var segments: [(ready: Duration, bytes: ArraySlice<UInt8>)] = []
+    /// Descriptors, and how many bytes are received before they come.
+    private var descriptors: [(position: Int, descriptor: PassedDescriptor)] = []
+    private var putByteCount = 0
+    private var takenByteCount = 0
     private var queuedByteCount = 0
     private var lineFree: Duration = .zero
     let key = Simulation.Key()
@@ -95,7 +99,18 @@ final class Link {
         network.simulation.wake(key)
     }
 
+    /// Descriptors travel with the next byte.
+    func put(_ passed: [PassedDescriptor]) { descriptors += passed.map { (putByteCount, $0) } }
+
+    /// The descriptors that came with bytes that were taken; others are gone.
+    func takeDescriptors() -> [PassedDescriptor] {
+        let taken = descriptors.prefix { $0.position < takenByteCount }
+        descriptors.removeFirst(taken.count)
+        return taken.map(\.descriptor)
+    }
+
     func put(_ bytes: [UInt8]) {
+        putByteCount += bytes.count
         let start = max(lineFree, network.simulation.clock)
         lineFree = start + .nanoseconds(bytes.count * 1_000_000_000 / network.bytesPerSecond)
         let ready = lineFree + network.latency
@@ -119,6 +134,7 @@ final class Link {
                         segments[0].bytes = first.bytes.dropFirst(count)
                     }
                     queuedByteCount -= count
+                    takenByteCount += count
                     simulation.wake(key)
                     return bytes
                 }
@@ -223,6 +239,22 @@ public final class SimulatedChannel: MigrationChannel, @unchecked Sendable {
             vectors.removeFirst(count)
         }
     }
+
+    public var passesDescriptors: Bool { true }
+
+    public func send(_ bytes: [UInt8], passing descriptors: [PassedDescriptor]) throws(ChannelError) {
+        outgoing.put(descriptors)
+        var copy = bytes
+        var vectors = MemoryVectors(capacity: 1)
+        var failure: ChannelError?
+        copy.withUnsafeMutableBytes { buffer in
+            vectors.append(UnsafeRawBufferPointer(buffer))
+            do throws(ChannelError) { _ = try send(&vectors) } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    public func takeDescriptors() -> [PassedDescriptor] { incoming.takeDescriptors() }
 
     public func endSending() throws(ChannelError) {
         try network.checkFault(side, "end")

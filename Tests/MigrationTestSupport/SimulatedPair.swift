@@ -13,6 +13,7 @@ public final class SimulatedPair: @unchecked Sendable {
     public let locks: [SharedLock]
     private let pageCounts: [Int]
     private let unitPageCount: Int
+    private let sharesMemory: Bool
     /// How often the guest has set out.
     public private(set) var attemptCount = 0
     /// How often an operator has connected the two sides again.
@@ -43,16 +44,20 @@ public final class SimulatedPair: @unchecked Sendable {
     }
 
     public init(
-        seed: UInt64, pageCounts: [Int] = [60, 3], diskCount: Int = 1, unitPageCount: Int = 1
+        seed: UInt64, pageCounts: [Int] = [60, 3], diskCount: Int = 1, unitPageCount: Int = 1,
+        sharesMemory: Bool = false
     ) throws {
         simulation = Simulation(seed: seed)
         self.pageCounts = pageCounts
         self.unitPageCount = unitPageCount
+        self.sharesMemory = sharesMemory
         locks = (0..<diskCount).map { _ in SharedLock(owner: "source") }
         source = try SimulatedMachine(
-            name: "source", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount)
+            name: "source", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount,
+            sharesMemory: sharesMemory)
         destination = try SimulatedMachine(
-            name: "destination", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount)
+            name: "destination", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount,
+            sharesMemory: sharesMemory)
         network = SimulatedNetwork(simulation: simulation)
         source.disks = disks("source")
         destination.disks = disks("destination")
@@ -70,7 +75,8 @@ public final class SimulatedPair: @unchecked Sendable {
     /// A fresh destination and an intact network, for another attempt.
     public func renewDestination() throws {
         destination = try SimulatedMachine(
-            name: "destination", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount)
+            name: "destination", simulation: simulation, pageCounts: pageCounts, unitPageCount: unitPageCount,
+            sharesMemory: sharesMemory)
         destination.disks = disks("destination")
         renewNetwork()
     }

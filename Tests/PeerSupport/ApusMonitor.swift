@@ -108,8 +108,13 @@ struct MonitorShape: Sendable {
     var cpuCount = 1
     /// More of `apus run`'s options.
     var options: [String] = []
+    /// Whether the memory is a memfd.
+    var sharesMemory = false
 
-    var arguments: [String] { ["--memory", "\(mebibytes)M", "--cpus", "\(cpuCount)"] + options }
+    var arguments: [String] {
+        let memory = "\(mebibytes)M" + (sharesMemory ? ",shared=on" : "")
+        return ["--memory", memory, "--cpus", "\(cpuCount)"] + options
+    }
 }
 
 extension Workbench {

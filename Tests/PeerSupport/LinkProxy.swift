@@ -85,10 +85,13 @@ final class LinkProxy: Sendable {
     }
 
     private func pump(_ direction: Direction, from source: SharedSocket, to target: SharedSocket) {
-        while var bytes = source.receive() {
+        while var (bytes, descriptors) = source.receiveWithDescriptors() {
             while !bytes.isEmpty {
                 let count = allowance(direction, of: bytes.count)
-                guard count > 0, (try? target.send(bytes.prefix(count))) != nil else { return cut() }
+                guard count > 0, (try? target.send(bytes.prefix(count), passing: descriptors)) != nil else {
+                    return cut()
+                }
+                descriptors = []
                 bytes = bytes.dropFirst(count)
                 state.change { $0.counts[direction, default: 0] += count }
             }

@@ -143,5 +143,19 @@ final class SharedSocket: Sendable {
         return count > 0 ? data.prefix(count) : nil
     }
 
+    /// The next bytes and the descriptors that came with them; nil at the end.
+    func receiveWithDescriptors() -> (bytes: Data, descriptors: [Int32])? {
+        var data = Data(count: 65536)
+        let received = data.withUnsafeMutableBytes { try? socket.receiveWithDescriptors(into: $0) }
+        guard let received, received.byteCount > 0 else { return nil }
+        return (data.prefix(received.byteCount), received.descriptors)
+    }
+
+    /// Sends bytes and descriptors with the first of them, which are closed here then.
+    func send(_ data: Data, passing descriptors: [Int32]) throws {
+        defer { for number in descriptors { _ = OwnedDescriptor(adopting: number) } }
+        try data.withUnsafeBytes { try socket.send(all: $0, descriptors: descriptors) }
+    }
+
     func shutDown() { socket.shutDown() }
 }

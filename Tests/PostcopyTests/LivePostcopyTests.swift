@@ -111,6 +111,20 @@ struct LivePostcopyTests {
         #expect(pair.reportAfterWholeCheck()?.isClean == true && pair.isClean)
     }
 
+    @Test(.enabled(if: HugePagePool.canGrow, "no huge pages of 2 MiB can be set aside here"))
+    func `huge pages of 2 MiB come whole and once`() throws {
+        let pool = try HugePagePool(free: 42)
+        defer { withExtendedLifetime(pool) {} }
+        let pair = try LivePair(cpuCount: 2, memory: .hugePages(size: 2 << 20))
+        let (connector, listener) = try Meeting.tcp.sides()
+        let moved = try pair.move(connector, listener, options(for: .tcp), postcopyPolicy())
+        #expect(moved.hasArrived && moved.isHandedOver, "\(moved)")
+        #expect(moved.received.postcopy?.method == .copy && pair.source.regions.first?.unitPageCount == 512)
+        let pageCount = pair.source.regions.reduce(0) { $0 + $1.block.pageCount }
+        #expect(moved.sent.postcopy.pushedPageCount + moved.sent.postcopy.requestedPageCount == pageCount)
+        #expect(pair.reportAfterWholeCheck()?.isClean == true && pair.isClean)
+    }
+
     @Test func `the monitor's own access to a missing page waits for it and holds nothing up`() throws {
         let pair = try LivePair()
         let (connector, listener) = try Meeting.tcp.sides()

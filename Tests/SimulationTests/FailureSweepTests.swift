@@ -1,4 +1,5 @@
 import Migration
+import MigrationStream
 import MigrationTestSupport
 import Testing
 
@@ -59,7 +60,7 @@ import Testing
         disk.failingTake = 0
         let attempt = pair.migrate()
         #expect(attempt.destinationError == "Disk disk1: the lock is refused")
-        #expect(attempt.sourceError == "The destination could not load the guest (code 1).")
+        #expect(attempt.sourceError == "The destination could not load the guest: Disk disk1: the lock is refused")
         #expect(pair.source.isRunning)
     }
 
@@ -91,5 +92,37 @@ import Testing
         let attempt = pair.migrate()
         #expect(attempt.source == .uncertain && attempt.destinationHasGuest, "\(attempt)")
         #expect(pair.destination.isRunning && !pair.source.isRunning)
+    }
+}
+
+/// What two machines that differ say, before the first page.
+@Suite("Machines that differ") struct DifferenceTests {
+    @Test(arguments: [0, 2]) func `both sides name the difference, and no page was sent`(channels: Int) throws {
+        let pair = try SimulatedPair(seed: 21, pageCounts: [30, 2])
+        pair.options.dialect.channelCount = channels
+        pair.source.description = MachineDescription(cpuCount: 1, devices: ["sim/device", "sim/extra"], processor: [])
+        pair.destination.description = MachineDescription(cpuCount: 1, devices: ["sim/device"], processor: [])
+        let attempt = pair.migrate()
+        let sentence = "The source has sim/extra, which this machine does not have."
+        #expect(attempt.destinationError == sentence)
+        #expect(attempt.sourceError == "The destination could not load the guest: \(sentence)")
+        #expect(attempt.statistics.normalPageCount == 0 && attempt.statistics.zeroPageCount == 0)
+        #expect(attempt.source == .failed && pair.source.isRunning)
+        pair.simulation.finish()
+    }
+
+    @Test(arguments: [true, false]) func `the switchover waits until the destination is ready for it`(isReady: Bool)
+        throws
+    {
+        let pair = try SimulatedPair(seed: 22, pageCounts: [30, 2])
+        pair.options.awaitsSwitchoverAcknowledgement = true
+        pair.destinationDialect = StreamDialect()
+        pair.destinationDialect?.acknowledgesSwitchover = isReady
+        if !isReady { pair.simulation.after(.seconds(1)) { [pair] in pair.cancelSource() } }
+        let attempt = pair.migrate()
+        #expect(attempt.source == (isReady ? .completed : .failed), "\(attempt)")
+        #expect(attempt.statistics.downtime != nil || !isReady, "\(attempt)")
+        #expect(pair.destination.isRunning == isReady && pair.source.isRunning == !isReady)
+        pair.simulation.finish()
     }
 }

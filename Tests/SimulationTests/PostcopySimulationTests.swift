@@ -108,10 +108,7 @@ private struct Unowned {
 @Suite("Simulated post-copies") struct PostcopySimulationTests {
     /// Ten thousand seeds in four parts, which run at once; `APUS_SEEDS=n` takes another number of them in all.
     @Test(arguments: 0..<4) func `ten thousand seeds leave a whole guest on exactly one side`(part: Int) throws {
-        let only = environment("APUS_SEED").flatMap { UInt64($0) }
-        let count = environment("APUS_SEEDS").flatMap { Int($0) } ?? 10_000
-        let first = UInt64(part * (count / 4) + 1)
-        let seeds = only.map { $0...$0 } ?? first...(first + UInt64(max(1, count / 4)) - 1)
+        let seeds = seedRange(ofPart: part)
         print("simulating post-copies of seeds \(seeds); APUS_SEED=n repeats one")
         var arrived = 0
         var recoveries = 0

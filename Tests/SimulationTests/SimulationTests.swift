@@ -73,13 +73,18 @@ func checkAttempt(_ attempt: SimulatedPair.Attempt, of pair: SimulatedPair) thro
     #expect(pair.destination.isRunning && !pair.source.isRunning, "\(secondStory)")
 }
 
+/// The seeds of one of four parts of ten thousand, or of `APUS_SEEDS`; `APUS_SEED` alone, if that is set.
+func seedRange(ofPart part: Int) -> ClosedRange<UInt64> {
+    if let only = environment("APUS_SEED").flatMap({ UInt64($0) }) { return only...only }
+    let count = environment("APUS_SEEDS").flatMap { Int($0) } ?? 10_000
+    let first = UInt64(part * (count / 4) + 1)
+    return first...(first + UInt64(max(1, count / 4)) - 1)
+}
+
 @Suite("Simulated migrations") struct SimulationTests {
     /// Ten thousand seeds in four parts, which run at once; `APUS_SEEDS=n` takes another number of them in all.
     @Test(arguments: 0..<4) func `ten thousand seeds leave the guest on exactly one side`(part: Int) throws {
-        let only = environment("APUS_SEED").flatMap { UInt64($0) }
-        let count = environment("APUS_SEEDS").flatMap { Int($0) } ?? 10_000
-        let first = UInt64(part * (count / 4) + 1)
-        let seeds = only.map { $0...$0 } ?? first...(first + UInt64(max(1, count / 4)) - 1)
+        let seeds = seedRange(ofPart: part)
         print("simulating seeds \(seeds); APUS_SEED=n repeats one")
         var completed = 0
         var uncertain = 0

@@ -62,6 +62,8 @@ int clinux_local_port(int fd);
 int clinux_enlarge_unix_buffer(int fd, int bytes);
 // The error of a connect that was not waited for: 0 or -errno.
 int clinux_socket_error(int fd);
+// Whether the other end is a process of this host: 1 or 0.
+int clinux_is_unix_socket(int fd);
 // Whether the socket waits for connections: 1 or 0.
 int clinux_is_listening(int fd);
 // Removes the socket at `path`; anything else that is there stays.

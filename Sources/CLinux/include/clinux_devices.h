@@ -16,6 +16,7 @@ int64_t clinux_block_device_size(int fd);
 // Locks of the open file description (F_OFD_*): shared on `length` bytes from `offset` on, or off again. -EAGAIN if
 // another holds it exclusively.
 int clinux_lock_shared(int fd, int64_t offset, int64_t length);
+int clinux_lock_exclusive(int fd, int64_t offset, int64_t length);
 int clinux_unlock(int fd, int64_t offset, int64_t length);
 // 1 if somebody else holds a lock, shared or not, on any of the bytes; 0 if nobody does.
 int clinux_is_locked(int fd, int64_t offset, int64_t length);

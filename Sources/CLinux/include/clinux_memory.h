@@ -13,7 +13,8 @@ enum {
   CLINUX_ADVICE_REMOVE = 4,        // MADV_REMOVE: the same for a memfd, for every mapping of it
   CLINUX_ADVICE_POPULATE = 5,      // MADV_POPULATE_WRITE: fault every page in
   CLINUX_ADVICE_NOT_DUMPED = 6,    // MADV_DONTDUMP
-  CLINUX_ADVICE_NOT_INHERITED = 7  // MADV_DONTFORK
+  CLINUX_ADVICE_NOT_INHERITED = 7, // MADV_DONTFORK
+  CLINUX_ADVICE_COLD = 8           // MADV_COLD: not used for a while; refused for locked memory
 };
 
 // Maps `length` bytes readable and writable. `fd` -1: private and anonymous, else shared. `no_reserve` leaves
@@ -31,6 +32,11 @@ int clinux_protect(void *address, size_t length, int access);
 int clinux_resident(void *address, size_t length, unsigned char *result);
 // A memfd that may be sealed; `huge_page_size` 0 for ordinary pages, else 2 MiB or 1 GiB.
 int clinux_memfd(const char *name, uint64_t huge_page_size);
+// What a descriptor of memory is: its size, the size of its pages, and whether it is sealed against shrinking. -EINVAL if it
+// is no memfd.
+int clinux_memory_file(int fd, int64_t *size, int64_t *page_size, int *cannot_shrink);
+// Puts the open file of `fd` under the number `number`, in place of what that was; close-on-exec.
+int clinux_replace_descriptor(int fd, int number);
 // Seals a memfd against growing and shrinking.
 int clinux_seal_size(int fd);
 // Which of up to 64 pages of 4 KiB are zero: bit 0 is the first. `start` begins a page.

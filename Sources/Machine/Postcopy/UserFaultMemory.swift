@@ -1,6 +1,7 @@
 public import GuestMemory
 internal import LinuxSystem
 public import Migration
+internal import Synchronization
 
 /// Guest memory of which pages are missing, by userfaultfd.
 ///
@@ -16,6 +17,8 @@ public final class UserFaultMemory: MissingMemory {
     let moves: Bool
     /// Virtual CPUs by their threads.
     private let virtualCPUs: [Int32: Int]
+    /// Regions of which pages were dropped.
+    private let hasHoles = Mutex<Set<Int>>([])
     private let poller: Poller
     private let ending: EventDescriptor
 
@@ -95,6 +98,11 @@ public final class UserFaultMemory: MissingMemory {
     /// Watches all memory for a moment, so that a kind that cannot be watched is known before it is needed.
     private func tryOut() throws {
         for block in blocks {
+            if block.block.isLocked {
+                throw MigrationError.postcopyImpossible(
+                    "RAM block \(block.block.name) is locked in memory (mlock), so that no page of it can be dropped and "
+                        + "fetched again: start this monitor without locked memory.")
+            }
             do throws(SystemError) {
                 try fault.register(block.block.hostAddress, byteCount: block.block.byteCount, for: modes(of: block))
                 try fault.unregister(block.block.hostAddress, byteCount: block.block.byteCount)
@@ -112,8 +120,9 @@ public final class UserFaultMemory: MissingMemory {
     public func forget(region: Int, _ range: PageRange) throws {
         let block = blocks[region].block
         do throws(SystemError) {
-            // A huge page that the kernel makes of its own accord would fill the holes again.
-            try block.allowHugePages(false)
+            // A huge page that the kernel makes of its own accord would fill the holes again. Said once: of discards
+            // there may be thousands, and the guest stands still meanwhile.
+            if hasHoles.withLock({ $0.insert(region).inserted }) { try block.allowHugePages(false) }
             try block.discard(range)
         } catch {
             throw MigrationError.postcopyImpossible(
@@ -122,8 +131,8 @@ public final class UserFaultMemory: MissingMemory {
     }
 
     public func listen() throws {
-        for block in blocks {
-            try block.block.allowHugePages(false)
+        for (region, block) in blocks.enumerated() {
+            if hasHoles.withLock({ $0.insert(region).inserted }) { try block.block.allowHugePages(false) }
             try fault.register(block.block.hostAddress, byteCount: block.block.byteCount, for: modes(of: block))
         }
     }
@@ -137,12 +146,21 @@ public final class UserFaultMemory: MissingMemory {
         }
     }
 
+    /// The virtual CPU that waits in a thread, as far as that can be known.
+    ///
+    /// KVM lets a thread of the kernel wait in a virtual CPU's place (asynchronous page faults), and nobody says in
+    /// whose: with one virtual CPU it is that one.
+    private func virtualCPU(of thread: Int32) -> Int? {
+        if let index = virtualCPUs[thread] { return index }
+        return virtualCPUs.count == 1 && !FileSystem.exists("/proc/self/task/\(thread)") ? 0 : nil
+    }
+
     private func located(_ fault: UserFault.Fault) -> MissingPageFault? {
         for (region, block) in blocks.enumerated() {
             let start = UInt(bitPattern: block.block.hostAddress)
             guard fault.address >= start, fault.address - start < UInt(block.block.byteCount) else { continue }
             return MissingPageFault(
-                region: region, page: Int(fault.address - start) / pageSize, virtualCPU: virtualCPUs[fault.thread])
+                region: region, page: Int(fault.address - start) / pageSize, virtualCPU: virtualCPU(of: fault.thread))
         }
         return nil
     }

@@ -18,6 +18,8 @@ final class IncomingConnections: Sendable {
     /// Whether the main channel goes on with a post-copy whose link was lost.
     private let isRecovery: Bool
     private let expectsUrgent: Bool
+    /// Whether descriptors are expected.
+    private let isLocal: Bool
 
     /// Connections that may be asked at once; more than the 256 that a migration can have.
     private static let maximumPendingCount = 512
@@ -48,6 +50,7 @@ final class IncomingConnections: Sendable {
         self.runtime = runtime
         self.isRecovery = isRecovery
         expectsUrgent = dialect.hasPreemptChannel
+        isLocal = dialect.isLocal
         self.onUrgent = onUrgent
         changed = runtime.makeGate()
         state = Mutex(State())
@@ -153,6 +156,7 @@ final class IncomingConnections: Sendable {
                 if !isComplete { fail(MigrationError.channel(error)) }
                 return
             }
+            if isLocal { channel.keepDescriptors() }
             let isWelcome = state.withLock { state in
                 guard !state.isClosed, state.channels.count < Self.maximumPendingCount else { return false }
                 state.channels.append(channel)
@@ -180,7 +184,8 @@ final class IncomingConnections: Sendable {
         var magic: UInt32 = 0
         do {
             try withUnsafeMutableBytes(of: &magic) { bytes throws(ChannelError) in
-                try receiveAll(bytes, from: channel)
+                // Whoever passes the connection on may have put descriptors and earlier bytes together.
+                if isLocal { try receiveInto(bytes, from: channel) } else { try receiveAll(bytes, from: channel) }
             }
         } catch {
             failIfOnlyOne(MigrationError.channel(error))
@@ -231,6 +236,20 @@ final class IncomingConnections: Sendable {
 
     private func stopAcceptingIfComplete() {
         if isComplete && (!expectsUrgent || state.withLock { $0.hasUrgent }) { listener.cancel() }
+    }
+}
+
+/// Fills `buffer` from `channel`, which keeps descriptors that come meanwhile.
+private func receiveInto(
+    _ buffer: UnsafeMutableRawBufferPointer, from channel: any MigrationChannel
+) throws(ChannelError) {
+    var count = 0
+    while count < buffer.count {
+        let received = try channel.receive(into: UnsafeMutableRawBufferPointer(rebasing: buffer[count...]))
+        if received == 0 {
+            throw ChannelError(operation: "receive", address: channel.address, reason: "The other side has ended")
+        }
+        count += received
     }
 }
 

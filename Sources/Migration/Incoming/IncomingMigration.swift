@@ -71,7 +71,8 @@ public final class IncomingMigration: Sendable {
             try session.takeDisks()
         } catch {
             let cause = connections.failure(or: error)
-            session.answer(code: 1)
+            session.abandonMemory()
+            session.answer(code: 1, because: "\(cause)")
             session.drain()
             session.end()
             enter(.failed)
@@ -81,11 +82,14 @@ public final class IncomingMigration: Sendable {
         // locks taken, or has no disk and does not go on by itself.
         session.answer(code: 0)
         var right = GuestRight.paused(guest)
+        let start = runtime.now()
         if wasRunning && startsGuest {
             right = resume(right)
         }
-        session.end()
+        let resumed = runtime.now()
         machine.announce()
+        session.tellArrival(resume: resumed - start, announce: runtime.now() - resumed)
+        session.end()
         enter(.completed)
         return .completed(right)
     }

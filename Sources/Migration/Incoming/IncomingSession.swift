@@ -15,8 +15,14 @@ final class IncomingSession {
     /// Whether the source wants answers.
     private(set) var hasReturnPath = false
     private var hasBegun = false
+    /// What the configuration section has that does not fit.
+    private var configurationError: (any Error)?
+    /// Whether the source is Apus, and understands what is said to Apus only.
+    private(set) var isApusSource = false
     /// The region of each block of the stream's list.
     private(set) var regions: [Int] = []
+    /// The regions whose memory came as it is.
+    private var adoptedRegions: Set<Int> = []
     /// What was made ready for post-copy, once the source has advised it.
     var postcopy: PostcopyLoading?
 
@@ -76,13 +82,22 @@ final class IncomingSession {
     }
 
     func load(_ element: StreamElement, in bytes: UnsafeRawBufferPointer) throws -> Bool {
+        if let configurationError {
+            // The source is told why, as soon as it listens.
+            if case .configurationSubsection = element { return true }
+            guard case .command(let command) = element else { throw configurationError }
+            if command == .openReturnPath || hasReturnPath { try perform(command) }
+            if command != .openReturnPath { throw configurationError }
+            return true
+        }
         switch element {
         case .header, .footer, .ramBlockList: break
         case .configuration(let name):
-            guard name == machine.machineName else {
-                throw MigrationError.machineMismatch(here: machine.machineName, stream: name)
+            if name != machine.machineName {
+                configurationError = MigrationError.machineMismatch(here: machine.machineName, stream: name)
             }
-        case .configurationSubsection(let subsection): try check(subsection)
+        case .configurationSubsection(let subsection):
+            do { try check(subsection) } catch { configurationError = error }
         case .command(let command): try perform(command)
         case .section(let header): try begin(header)
         case .ramBlock(let id): try addBlock(decoder.blocks[id])
@@ -113,13 +128,41 @@ final class IncomingSession {
         case .targetPageBits(let bits):
             guard bits == 12 else { throw MigrationError.pageSizeMismatch(hereBits: 12, streamBits: bits) }
         case .capabilities(let names):
-            if let name = names.first { throw MigrationError.capabilityMismatch(name) }
+            let expected = dialect.isLocal ? [StreamCapability.local] : []
+            if let name = names.first(where: { !expected.contains($0) }) {
+                throw MigrationError.capabilityMismatch(name)
+            }
         case .uuid(let uuid):
             guard machine.uuid == .none || machine.uuid == uuid else {
                 throw MigrationError.uuidMismatch(here: "\(machine.uuid)", stream: "\(uuid)")
             }
         case .unknown(let name, _, _): throw MigrationError.unknownConfiguration(name)
         }
+    }
+
+    /// Takes the memory of the source in place of this machine's own. Nothing is written to it before its lock is ours.
+    private func adopt(_ blocks: [LocalMemory]) throws {
+        guard dialect.isLocal, let channel else { throw MigrationError.capabilityMismatch(StreamCapability.local) }
+        let descriptors = channel.takeDescriptors()
+        for (index, block) in blocks.enumerated() {
+            guard let region = memory.region(named: block.block) else { throw MigrationError.unknownBlock(block.block) }
+            let own = memory.block(region)
+            guard UInt64(own.byteCount) == block.byteCount else {
+                throw MigrationError.blockSizeMismatch(
+                    block.block, here: own.byteCount, stream: Int(clamping: block.byteCount))
+            }
+            guard index < descriptors.count, block.fileOffset == 0 else {
+                throw MemoryHandOverError.noMemory(block: block.block)
+            }
+            try own.adopt(descriptors[index])
+            adoptedRegions.insert(region)
+        }
+    }
+
+    /// After a failure: lets go of memory that is the source's.
+    func abandonMemory() {
+        // Whatever keeps the kernel from mapping other memory here: without the lock the guest does not run.
+        for region in adoptedRegions { try? memory.block(region).abandon() }
     }
 
     private func addBlock(_ block: RAMBlockDescription) throws {
@@ -138,6 +181,7 @@ final class IncomingSession {
         for region in 0..<memory.count where !regions.contains(region) && !memory.isOptional(region) {
             throw MigrationError.missingBlock(memory.block(region).name)
         }
+        if dialect.isLocal && adoptedRegions.isEmpty { throw MigrationError.missingCapability(StreamCapability.local) }
         hasBegun = true
         migration.enter(.active)
         connections.multifd.begin()
@@ -158,9 +202,19 @@ final class IncomingSession {
                 throw MigrationError.unexpected("a return path on a connection that has no other direction")
             }
             hasReturnPath = true
+            if dialect.acknowledgesSwitchover { try send(.switchoverAcknowledged) }
         case .ping(let value):
             guard hasReturnPath else { throw MigrationError.unexpected("a PING before the return path") }
-            try send(.pong(value))
+            if value == PeerGreeting.ping { isApusSource = true }
+            try send(.pong(value == PeerGreeting.ping ? PeerGreeting.pong : value))
+        case .localMemory(let blocks): try adopt(blocks)
+        case .machineDescription(let description):
+            guard isApusSource else { throw MigrationError.unexpected("command \(command.number)") }
+            if let here = try machine.describe(),
+                let obstacle = MachineComparison.obstacle(here: here, stream: description)
+            {
+                throw MigrationError.machineDiffers(obstacle)
+            }
         case .switchoverStart: break
         case .postcopyAdvise(let advice?): try prepare(for: advice)
         case .postcopyDiscard(let discard): try forget(discard)
@@ -233,17 +287,35 @@ final class IncomingSession {
             } catch {
                 // It was taken a moment ago; the source needs it back, and a failure to give it up is not ours to cure.
                 for taken in disks.prefix(index) { try? taken.releaseLock() }
-                throw MigrationError.disk(disk.name, reason: "\(error)")
+                throw MigrationError.disk("\(disk.kind) \(disk.name)", reason: "\(error)")
             }
         }
     }
 
     /// Tells the source how it ended, if it listens: 0 is well.
-    func answer(code: UInt32) {
+    func answer(code: UInt32, because reason: String? = nil) {
         guard hasReturnPath else { return }
+        if let reason, isApusSource { tell(.refusal(Self.shortened(reason))) }
         if let postcopy { return postcopy.answers.send(.shut(code)) }
         // A source that cannot be told finds out by the locks or does not go on: see `IncomingMigration.run`.
         try? send(.shut(code))
+    }
+
+    /// Tells how long the guest took to run here, which the source counts as downtime.
+    func tellArrival(resume: Duration, announce: Duration) {
+        guard isApusSource else { return }
+        func nanoseconds(_ duration: Duration) -> UInt64 { UInt64(max(0, duration / .nanoseconds(1))) }
+        tell(.arrival(resumeNanoseconds: nanoseconds(resume), announceNanoseconds: nanoseconds(announce)))
+    }
+
+    /// Says something that the source can do without.
+    private func tell(_ message: ReturnPathMessage) { try? send(message) }
+
+    /// The text as far as a message can hold it, in whole characters.
+    private static func shortened(_ text: String) -> String {
+        var text = text
+        while text.utf8.count > ReturnPathMessage.maximumRefusalByteCount { text.removeLast() }
+        return text
     }
 
     private func send(_ message: ReturnPathMessage) throws {

@@ -16,6 +16,8 @@ internal import Synchronization
 final class DirtyTracker: Sendable {
     private let machine: any MigratableMachine
     private let regions: [Region]
+    /// Regions whose pages are sent; the others are handed over otherwise, and nobody asks what is written there.
+    private let tracked: [Int]
     private let log = Mutex<[UInt64]>([])
     let totalPageCount: Int
 
@@ -37,14 +39,16 @@ final class DirtyTracker: Sendable {
     /// All of memory in chunks, in the order of the block list.
     let chunks: [Chunk]
 
-    init(machine: any MigratableMachine) {
+    /// - Parameter excluded: Regions whose pages are not sent.
+    init(machine: any MigratableMachine, excluding excluded: Set<Int> = []) {
         self.machine = machine
         let blocks = machine.regions.map(\.block)
+        tracked = blocks.indices.filter { !excluded.contains($0) }
         regions = blocks.map {
             Region(block: $0, dirty: $0.dirtyBitmap, reported: DirtyBitmap(pageCount: $0.pageCount))
         }
-        totalPageCount = blocks.reduce(0) { $0 + $1.pageCount }
-        chunks = blocks.indices.flatMap { region in
+        totalPageCount = tracked.reduce(0) { $0 + blocks[$1].pageCount }
+        chunks = tracked.flatMap { region in
             let wordCount = blocks[region].dirtyBitmap.wordCount
             return stride(from: 0, to: wordCount, by: Self.wordsPerChunk).map { first in
                 Chunk(region: region, words: first..<min(first + Self.wordsPerChunk, wordCount))
@@ -55,22 +59,27 @@ final class DirtyTracker: Sendable {
     func block(_ region: Int) -> RAMBlock { regions[region].block }
     var regionCount: Int { regions.count }
 
+    /// Whether no page is to be sent.
+    var isEmpty: Bool { tracked.isEmpty }
+
     /// Starts the log; every page is to be sent.
     func start() throws {
+        if isEmpty { return }
         let beginsSet = try machine.startDirtyTracking()
-        for region in regions {
+        for region in tracked.map({ regions[$0] }) {
             region.dirty.markAll()
             if beginsSet { region.reported.markAll() } else { region.reported.clearAll() }
         }
     }
 
     /// Ends the log. What was dirty does not matter any more: another migration begins with every page.
-    func stop() { machine.stopDirtyTracking() }
+    func stop() { if !isEmpty { machine.stopDirtyTracking() } }
 
     /// Takes over what the log has to report, which is marked in `recent` too.
     func sync(recent: [DirtyBitmap]? = nil) throws {
         try log.withLock { words in
-            for (index, region) in regions.enumerated() {
+            for index in tracked {
+                let region = regions[index]
                 let wordCount = region.dirty.wordCount
                 if words.count != wordCount { words = [UInt64](repeating: 0, count: wordCount) }
                 try machine.readDirtyLog(of: index, into: &words)
@@ -135,5 +144,5 @@ final class DirtyTracker: Sendable {
     }
 
     /// Pages that are still to be sent.
-    var dirtyPageCount: Int { regions.reduce(0) { $0 + $1.dirty.count } }
+    var dirtyPageCount: Int { tracked.reduce(0) { $0 + regions[$1].dirty.count } }
 }

@@ -1,4 +1,5 @@
 internal import GuestMemory
+internal import LinuxSystem
 internal import MigrationStream
 
 /// Writes the main channel of an outgoing migration: everything but the pages of multifd channels.
@@ -37,9 +38,17 @@ final class MainChannel {
 
     func flush() throws { try output.flush() }
 
+    /// A RAM block that the destination gets as it is.
+    struct SharedBlock {
+        let memory: LocalMemory
+        let file: PassedDescriptor
+    }
+
     /// Writes the header and the configuration, and sends them.
     func writeStart(machine: any MigratableMachine) throws {
         var subsections: [ConfigurationSubsection] = []
+        // A destination that does not know the capability refuses it by its name.
+        if dialect.isLocal { subsections.append(.capabilities([StreamCapability.local])) }
         if validatesUUID && machine.uuid != .none { subsections.append(.uuid(machine.uuid)) }
         let byteCount = 13 + machine.machineName.utf8.count + subsections.reduce(0) { $0 + $1.byteCount }
         try output.write(byteCount: byteCount) { writer in
@@ -48,6 +57,17 @@ final class MainChannel {
                 machine: machine.machineName, subsections: subsections, into: &writer)
         }
         try output.flush()
+    }
+
+    /// Sends memory as it is. Nothing must be waiting to be sent.
+    func sendMemory(_ shared: [SharedBlock]) throws {
+        let command = StreamCommand.localMemory(shared.map(\.memory))
+        var bytes = [UInt8](repeating: 0, count: command.byteCount)
+        bytes.withUnsafeMutableBytes { buffer in
+            var writer = StreamWriter(buffer.mutableBytes)
+            command.write(into: &writer)
+        }
+        do { try channel.send(bytes, passing: shared.map(\.file)) } catch { throw MigrationError.channel(error) }
     }
 
     /// Writes commands and sends them.

@@ -1,3 +1,4 @@
+internal import GuestMemory
 internal import MigrationStream
 internal import Synchronization
 
@@ -17,6 +18,8 @@ public final class OutgoingMigration: Sendable {
     let progress: OutgoingProgress
     let policy: Mutex<MigrationPolicy>
     let handOver = HandOverLatch()
+    /// Regions whose memory is handed over as it is, instead of being copied.
+    let sharedRegions: Set<Int>
 
     public init(
         machine: any MigratableMachine, connector: any MigrationConnector, options: MigrationOptions = .init(),
@@ -31,7 +34,10 @@ public final class OutgoingMigration: Sendable {
         control = OutgoingControl(
             runtime: runtime, maximumBandwidth: options.maximumBandwidth,
             maximumPostcopyBandwidth: options.maximumPostcopyBandwidth)
-        progress = OutgoingProgress(runtime: runtime, observer: observer, machine: machine)
+        let regions = machine.regions
+        sharedRegions = Set(options.dialect.isLocal ? regions.indices.filter { regions[$0].block.isShared } : [])
+        progress = OutgoingProgress(
+            runtime: runtime, observer: observer, blocks: regions.map(\.block), shared: sharedRegions)
         self.policy = Mutex(policy)
     }
 

@@ -5,6 +5,7 @@ internal import Synchronization
 final class OutgoingProgress: Sendable {
     private let runtime: any MigrationRuntime
     private let observer: (any MigrationObserver)?
+    /// Those whose pages are sent.
     private let blocks: [RAMBlock]
     private let state: Mutex<State>
 
@@ -19,10 +20,13 @@ final class OutgoingProgress: Sendable {
         var requests: PageRequests?
     }
 
-    init(runtime: any MigrationRuntime, observer: (any MigrationObserver)?, machine: any MigratableMachine) {
+    /// - Parameter shared: Which of the blocks are handed over as they are.
+    init(
+        runtime: any MigrationRuntime, observer: (any MigrationObserver)?, blocks: [RAMBlock], shared: Set<Int> = []
+    ) {
         self.runtime = runtime
         self.observer = observer
-        blocks = machine.regions.map(\.block)
+        self.blocks = blocks.indices.filter { !shared.contains($0) }.map { blocks[$0] }
         var state = State(start: runtime.now())
         state.statistics.totalByteCount = blocks.reduce(0) { $0 + $1.byteCount }
         self.state = Mutex(state)
@@ -66,6 +70,11 @@ final class OutgoingProgress: Sendable {
             state.statistics.downtime = (moment ?? runtime.now()) - start
             state.pauseStart = nil
         }
+    }
+
+    /// The guest took this long to run at the destination, as that says.
+    func lengthenDowntime(by duration: Duration) {
+        update { if let downtime = $0.downtime { $0.downtime = downtime + duration } }
     }
 
     /// The destination can run the guest, and fetches the rest.

@@ -24,11 +24,13 @@ extension OutgoingSession {
         try checkReturnPath()
         try progress.measure(\.send) {
             try main.writeDeviceState(state)
+            // Made while the destination loads what it describes.
+            let description = state.description
             try control.check()
             try migration.handOver.commit()
             hasSentAll = true
             do {
-                try main.writeEnd(description: state.description)
+                try main.writeEnd(description: description)
             } catch {
                 // Not one byte of the end went out, so the destination cannot have it.
                 if main.hasFailedWhole { hasSentAll = false }
@@ -48,22 +50,40 @@ extension OutgoingSession {
             }
             return
         }
-        let code = try progress.measure(\.load) {
+        _ = try progress.measure(\.load) {
             try control.wait { () throws -> UInt32? in
                 if let code = returnPath.shutCode { return code }
                 if let end = returnPath.end { throw MigrationError.handOverUnknown(reason: "\(end)") }
                 return nil
             }
         }
-        if let code, code != 0 { throw MigrationError.refusedByDestination(code: code) }
+        if let refusal = returnPath.refusal { throw refusal }
     }
+
+    /// Lets an Apus destination tell how long the guest took to run there, which is the end of the downtime.
+    ///
+    /// The guest is there whatever comes of this.
+    func waitForArrival() {
+        guard let returnPath, returnPath.isApus else { return }
+        let deadline = runtime.now() + Self.arrivalLimit
+        while returnPath.arrival == nil && returnPath.end == nil && runtime.now() < deadline {
+            control.changed.close()
+            if returnPath.arrival == nil && returnPath.end == nil { control.changed.wait(until: deadline) }
+        }
+        guard let arrival = returnPath.arrival else { return }
+        progress.add(arrival.resume, to: \.resume)
+        progress.add(arrival.announce, to: \.announce)
+        progress.lengthenDowntime(by: arrival.resume)
+    }
+
+    private static let arrivalLimit: Duration = .seconds(2)
 
     func releaseDisks() throws {
         for disk in machine.disks {
             do {
                 try disk.releaseLock()
             } catch {
-                throw MigrationError.disk(disk.name, reason: "\(error)")
+                throw MigrationError.disk("\(disk.kind) \(disk.name)", reason: "\(error)")
             }
             releasedDiskCount += 1
         }
@@ -80,7 +100,7 @@ extension OutgoingSession {
                     // It was taken a moment ago; a failure to give it up leaves it here, where nothing uses it.
                     try? taken.releaseLock()
                 }
-                return MigrationError.disk(disk.name, reason: "\(error)")
+                return MigrationError.disk("\(disk.kind) \(disk.name)", reason: "\(error)")
             }
         }
         releasedDiskCount = 0
@@ -143,7 +163,7 @@ extension OutgoingSession {
             control.changed.close()
             if returnPath.end == nil && returnPath.shutCode == nil { control.changed.wait(until: deadline) }
         }
-        if let code = returnPath.shutCode, code != 0 { return MigrationError.refusedByDestination(code: code) }
+        if let refusal = returnPath.refusal { return refusal }
         if let end = returnPath.end, case MigrationError.stream = end { return end }
         return error
     }

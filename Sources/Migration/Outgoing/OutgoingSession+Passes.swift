@@ -16,6 +16,12 @@ extension OutgoingSession {
             progress.enter(.pass(1))
             return .postcopy
         }
+        if tracker.isEmpty {
+            // All memory is handed over as it is.
+            progress.enter(.pass(1))
+            try control.check()
+            return .switchover
+        }
         while true {
             progress.enter(.pass(number))
             switch try runPass(number) {

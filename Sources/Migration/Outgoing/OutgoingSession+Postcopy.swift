@@ -17,6 +17,8 @@ extension OutgoingSession {
 
     /// - Throws: `MigrationError.postcopyImpossible` with what is in the way.
     func checkPostcopy(_ channel: any MigrationChannel) throws {
+        let warning = OutgoingPostcopyStatistics.warning(for: machine.regions)
+        progress.update { $0.postcopy.warning = warning }
         guard channel.isBidirectional else {
             throw MigrationError.postcopyImpossible(
                 "\(channel.address) has no other direction, and in post-copy the destination asks for pages.")

@@ -34,7 +34,7 @@ final class OutgoingSession {
         runtime = migration.runtime
         control = migration.control
         progress = migration.progress
-        tracker = DirtyTracker(machine: migration.machine)
+        tracker = DirtyTracker(machine: migration.machine, excluding: migration.sharedRegions)
         requests = PageRequests(regions: migration.machine.regions, runtime: migration.runtime)
     }
 
@@ -46,6 +46,7 @@ final class OutgoingSession {
             progress.enter(.setup)
             try setUp()
             ending = try runPasses()
+            if options.awaitsSwitchoverAcknowledgement { try wait { $0.hasAcknowledgedSwitchover } }
         } catch {
             return rollBack(guest, error: error, wasRunning: wasRunning)
         }
@@ -63,6 +64,7 @@ final class OutgoingSession {
             return rollBack(transition.right, error: error, wasRunning: wasRunning)
         }
         progress.endDowntime()
+        waitForArrival()
         endThreads()
         tracker.stop()
         machine.setThrottle(.none)
@@ -100,13 +102,17 @@ final class OutgoingSession {
         let main = MainChannel(channel: channel, control: control, options: options)
         self.main = main
         if options.allowsPostcopy { try checkPostcopy(channel) }
+        let shared = try sharedBlocks(over: channel)
         try main.writeStart(machine: machine)
         if (options.hasReturnPath || options.allowsPostcopy) && channel.isBidirectional {
             try startReturnPath(channel)
-            try main.writeCommands([.openReturnPath, .ping(1)])
-            // The destination has taken this connection for the main one before others follow it.
-            try waitForPong(1)
+            try main.writeCommands([.openReturnPath, .ping(PeerGreeting.ping)])
+            try waitForGreeting()
+            if returnPath?.isApus == true, let description = try machine.describe() {
+                try main.writeCommands([.machineDescription(description)])
+            }
         }
+        if !shared.isEmpty { try main.sendMemory(shared) }
         if options.allowsPostcopy {
             try main.writeCommands([.postcopyAdvise(postcopyAdvice)])
             if options.dialect.hasPreemptChannel { try openUrgentChannel(connector) }
@@ -117,10 +123,36 @@ final class OutgoingSession {
             try sender.start(connector: connector, uuid: machine.uuid)
         }
         try main.writeBlockList(machine: machine, syncsChannels: multifd != nil) { try multifd?.sync() }
+        if returnPath?.isApus == true {
+            // What does not fit is found before the first page.
+            try main.writeCommands([.ping(1)])
+            try wait { $0.hasPong(1) }
+        }
         if let delta = main.delta { progress.setDelta(delta) }
         try tracker.start()
         // As QEMU counts: in pass n this is n.
         progress.update { $0.dirtySyncCount = 1 }
+    }
+
+    /// The memory that is handed over as it is.
+    ///
+    /// This side keeps the same memory, so that the guest can go on here with it: the destination does not write to it
+    /// before it has its lock, which is given up with those of the disks.
+    private func sharedBlocks(over channel: any MigrationChannel) throws -> [MainChannel.SharedBlock] {
+        guard options.dialect.isLocal else { return [] }
+        guard channel.passesDescriptors else {
+            throw MigrationError.localImpossible(
+                "Memory is handed over a UNIX socket on one host only, and \(channel.address) is none.")
+        }
+        let blocks = machine.regions.map(\.block)
+        guard !migration.sharedRegions.isEmpty else {
+            throw MigrationError.localImpossible("\(MemoryHandOverError.isPrivate(block: blocks.first?.name ?? ""))")
+        }
+        return try migration.sharedRegions.sorted().map { index in
+            let block = blocks[index]
+            return MainChannel.SharedBlock(
+                memory: LocalMemory(block: block.name, byteCount: UInt64(block.byteCount)), file: try block.share())
+        }
     }
 
     /// Reads what the destination answers on `channel`, from now on.
@@ -131,18 +163,32 @@ final class OutgoingSession {
         returnPath = reader
     }
 
-    private func waitForPong(_ value: UInt32) throws {
-        _ = try control.wait {
-            if returnPath?.hasPong(value) == true { return true }
+    /// Waits for something that the destination says; whether it has said it before `limit`.
+    @discardableResult
+    func wait(until limit: Duration? = nil, for condition: (ReturnPathReader) -> Bool) throws -> Bool {
+        guard let returnPath else { return true }
+        let hasSaid = try control.wait(until: limit) {
+            if condition(returnPath) { return true }
             try checkReturnPath()
             return nil as Bool?
         }
+        return hasSaid != nil
+    }
+
+    /// Waits until the destination has taken this connection for the main one, before others follow it.
+    private func waitForGreeting() throws {
+        // A command may take all bytes and have nothing to say: in post-copy the destination has to ask for pages.
+        let limit = options.allowsPostcopy ? runtime.now() + options.firstAnswerLimit : nil
+        if try wait(until: limit, for: { $0.hasPong(PeerGreeting.ping) || $0.isApus }) { return }
+        throw MigrationError.postcopyImpossible(
+            "\(migration.connector.address) has taken what was sent and nothing came back in "
+                + "\(options.firstAnswerLimit.components.seconds) s; in post-copy the destination asks for pages.")
     }
 
     /// - Throws: What the destination said, or that it has ended, if it has.
     func checkReturnPath() throws {
         guard let returnPath else { return }
-        if let code = returnPath.shutCode, code != 0 { throw MigrationError.refusedByDestination(code: code) }
+        if let refusal = returnPath.refusal { throw refusal }
         if let end = returnPath.end, returnPath.shutCode == nil { throw end }
     }
 

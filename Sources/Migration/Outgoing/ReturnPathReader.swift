@@ -11,6 +11,9 @@ final class ReturnPathReader: Sendable {
 
     private struct State {
         var shutCode: UInt32?
+        var refusal: String?
+        var arrival: Arrival?
+        var hasAcknowledgedSwitchover = false
         /// When each came.
         var pongs: [UInt32: Duration] = [:]
         var error: (any Error)?
@@ -32,6 +35,25 @@ final class ReturnPathReader: Sendable {
 
     /// The destination's last word: 0 if it has loaded the guest, nil if it has not said it yet.
     var shutCode: UInt32? { state.withLock { $0.shutCode } }
+    /// Why the destination did not load the guest, once it has said so.
+    var refusal: MigrationError? {
+        state.withLock { state in
+            guard let code = state.shutCode, code != 0 else { return nil }
+            return .refusedByDestination(code: code, reason: state.refusal)
+        }
+    }
+
+    /// How long the destination took to let the guest run and to announce it, if it tells.
+    struct Arrival: Equatable {
+        var resume: Duration
+        var announce: Duration
+    }
+    var arrival: Arrival? { state.withLock { $0.arrival } }
+    /// Whether the destination is ready for the switchover.
+    var hasAcknowledgedSwitchover: Bool { state.withLock { $0.hasAcknowledgedSwitchover } }
+    /// Whether the destination is Apus, and understands what is said to Apus only.
+    var isApus: Bool { hasPong(PeerGreeting.pong) }
+
     /// Whether a PONG with this value has come.
     func hasPong(_ value: UInt32) -> Bool { pongTime(value) != nil }
     /// When a PONG with this value came, nil if it has not.
@@ -91,6 +113,15 @@ final class ReturnPathReader: Sendable {
                 case .shut(let code):
                     state.withLock { $0.shutCode = code }
                     control.changed.open()
+                    if code != 0 || !isApus { return }
+                case .refusal(let text):
+                    state.withLock { $0.refusal = text }
+                case .arrival(let resume, let announce):
+                    let arrival = Arrival(
+                        resume: .nanoseconds(Int64(clamping: resume)), announce: .nanoseconds(Int64(clamping: announce))
+                    )
+                    state.withLock { $0.arrival = arrival }
+                    control.changed.open()
                     return
                 case .pong(let value):
                     let now = control.runtime.now()
@@ -98,7 +129,8 @@ final class ReturnPathReader: Sendable {
                     control.changed.open()
                     requests?.gate.open()
                 case .switchoverAcknowledged:
-                    break
+                    state.withLock { $0.hasAcknowledgedSwitchover = true }
+                    control.changed.open()
                 case .pageRequest(let request):
                     guard let requests else { throw MigrationError.unexpected("a request for pages") }
                     try requests.add(request)

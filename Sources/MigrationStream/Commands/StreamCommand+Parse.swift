@@ -6,7 +6,9 @@ extension StreamCommand {
     static func parse(_ reader: inout StreamReader) throws(StreamError) -> StreamCommand {
         let numberOffset = reader.offset
         let number = try reader.readUInt16("a command's number")
-        guard (1...11).contains(number) else { throw .unknownCommand(offset: numberOffset, found: number) }
+        guard (1...11).contains(number) || PeerGreeting.commands.contains(number) else {
+            throw .unknownCommand(offset: numberOffset, found: number)
+        }
         let lengthOffset = reader.offset
         let length = Int(try reader.readUInt16("a command's length"))
         if let expected = fixedLength(number), length != expected, !(number == 3 && length == 0) {
@@ -26,7 +28,9 @@ extension StreamCommand {
         case 8: return .enableCOLO
         case 9: return .postcopyResume
         case 10: return .receivedBitmap(block: try parseBlock(&reader, byteCount: length))
-        default: return .switchoverStart
+        case 11: return .switchoverStart
+        case PeerGreeting.memoryCommand: return .localMemory(try LocalMemory.parse(&reader, byteCount: length))
+        default: return .machineDescription(try MachineDescription.parse(&reader, byteCount: length))
         }
     }
 

@@ -31,6 +31,10 @@ public enum StreamCommand: Equatable, Sendable {
     case receivedBitmap(block: String)
     /// The guest is stopped, and the last pages and device state follow (QEMU since 10.0).
     case switchoverStart
+    /// RAM blocks whose memory comes as descriptors, which travel with this command in the same order: an addition of Apus.
+    case localMemory([LocalMemory])
+    /// What the source's machine is, for a destination that is Apus: see `PeerGreeting`.
+    case machineDescription(MachineDescription)
 
     /// The number on the wire.
     public var number: UInt16 {
@@ -46,6 +50,8 @@ public enum StreamCommand: Equatable, Sendable {
         case .postcopyResume: 9
         case .receivedBitmap: 10
         case .switchoverStart: 11
+        case .machineDescription: PeerGreeting.descriptionCommand
+        case .localMemory: PeerGreeting.memoryCommand
         }
     }
 
@@ -57,6 +63,8 @@ public enum StreamCommand: Equatable, Sendable {
         case .postcopyAdvise(let advice): advice == nil ? 0 : 16
         case .postcopyDiscard(let discard): discard.byteCount
         case .receivedBitmap(let block): 1 + block.utf8.count
+        case .machineDescription(let description): description.byteCount
+        case .localMemory(let blocks): blocks.reduce(2) { $0 + 17 + $1.block.utf8.count }
         }
     }
 
@@ -81,6 +89,15 @@ public enum StreamCommand: Equatable, Sendable {
             discard.write(into: &writer)
         case .receivedBitmap(let block):
             writer.writeName(block)
+        case .machineDescription(let description):
+            description.write(into: &writer)
+        case .localMemory(let blocks):
+            writer.write(UInt16(blocks.count))
+            for block in blocks {
+                writer.writeName(block.block)
+                writer.write(block.fileOffset)
+                writer.write(block.byteCount)
+            }
         default:
             break
         }

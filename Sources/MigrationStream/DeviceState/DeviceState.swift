@@ -22,20 +22,38 @@ public protocol DeviceState: StateFormat, Sendable {
 }
 
 /// A section's payload and the description that goes with it.
+///
+/// The payload is there at once. The description is made when it is asked for: it takes several times as long, and a
+/// guest that stands still need not wait for it.
 public struct SavedState: Equatable, Sendable {
     public var version: Int
     public var bytes: [UInt8]
-    public var structure: StructureDescription
+    private let describe: @Sendable () -> StructureDescription
+
+    init(version: Int, bytes: [UInt8], describe: @escaping @Sendable () -> StructureDescription) {
+        self.version = version
+        self.bytes = bytes
+        self.describe = describe
+    }
+
+    public var structure: StructureDescription { describe() }
+
+    public static func == (one: SavedState, other: SavedState) -> Bool {
+        one.version == other.version && one.bytes == other.bytes && one.structure == other.structure
+    }
 }
 
 extension DeviceState {
     /// The payload of the section and its description.
     public func save() -> SavedState {
+        SavedState(version: Self.currentVersion, bytes: encoded()) { [self] in description }
+    }
+
+    private var description: StructureDescription {
         var coder = StateCoder(
             .save, structure: Self.vmsdName, version: Self.currentVersion, recording: .description)
         run(&coder)
-        return SavedState(
-            version: Self.currentVersion, bytes: coder.bytes, structure: coder.recorded.structureDescription)
+        return coder.recorded.structureDescription
     }
 
     /// The payload alone, which takes less time than `save`.

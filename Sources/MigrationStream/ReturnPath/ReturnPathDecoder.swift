@@ -41,7 +41,10 @@ public struct ReturnPathDecoder: Sendable {
     private func decode(_ reader: inout StreamReader) throws(StreamError) -> ReturnPathMessage {
         let typeOffset = reader.offset
         let type = try reader.readUInt16("a message's type")
-        guard (1...7).contains(type) else { throw .unknownMessage(offset: typeOffset, found: type) }
+        let additions = [PeerGreeting.refusalMessage, PeerGreeting.arrivalMessage]
+        guard (1...7).contains(type) || additions.contains(type) else {
+            throw .unknownMessage(offset: typeOffset, found: type)
+        }
         let length = Int(try reader.readUInt16("a message's length"))
         try checkLength(length, type: type, offset: typeOffset + 2)
         switch type {
@@ -50,7 +53,11 @@ public struct ReturnPathDecoder: Sendable {
         case 3, 4: return .pageRequest(try decodeRequest(&reader, hasBlock: type == 3, length: length))
         case 5: return try decodeBitmap(&reader, length: length)
         case 6: return .resumeAcknowledged(try reader.readUInt32("resume acknowledgement"))
-        default: return .switchoverAcknowledged
+        case 7: return .switchoverAcknowledged
+        case PeerGreeting.refusalMessage: return .refusal(try reader.readText(length, "refusal"))
+        default:
+            let resume = try reader.readUInt64("arrival")
+            return .arrival(resumeNanoseconds: resume, announceNanoseconds: try reader.readUInt64("arrival"))
         }
     }
 
@@ -60,6 +67,7 @@ public struct ReturnPathDecoder: Sendable {
             case 1, 2, 6: 4
             case 4: 12
             case 7: 0
+            case PeerGreeting.arrivalMessage: 16
             default: nil
             }
         if let fixed, length != fixed {

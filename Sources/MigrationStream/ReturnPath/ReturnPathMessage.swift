@@ -21,6 +21,13 @@ public enum ReturnPathMessage: Equatable, Sendable {
     case resumeAcknowledged(UInt32)
     /// The destination agrees to the switchover (QEMU since 8.1).
     case switchoverAcknowledged
+    /// Why the guest was not loaded, as a sentence; before `shut`, from Apus to Apus only: see `PeerGreeting`.
+    case refusal(String)
+    /// How long the destination took to let the guest run, and then to announce it; behind `shut`, from Apus to Apus only.
+    case arrival(resumeNanoseconds: UInt64, announceNanoseconds: UInt64)
+
+    /// Bytes of a refusal's text, at most.
+    public static let maximumRefusalByteCount = 500
 
     /// What stands behind a received bitmap.
     public static let bitmapEndMark: UInt64 = 0x0123_4567_89ab_cdef
@@ -34,6 +41,8 @@ public enum ReturnPathMessage: Equatable, Sendable {
         case .receivedBitmap: 5
         case .resumeAcknowledged: 6
         case .switchoverAcknowledged: 7
+        case .refusal: PeerGreeting.refusalMessage
+        case .arrival: PeerGreeting.arrivalMessage
         }
     }
 
@@ -44,6 +53,8 @@ public enum ReturnPathMessage: Equatable, Sendable {
         case .pageRequest(let request): 12 + (request.block.map { 1 + $0.utf8.count } ?? 0)
         case .receivedBitmap(let block, _): 1 + block.utf8.count
         case .switchoverAcknowledged: 0
+        case .refusal(let text): text.utf8.count
+        case .arrival: 16
         }
     }
 
@@ -74,6 +85,11 @@ public enum ReturnPathMessage: Equatable, Sendable {
             writer.write(Self.bitmapEndMark)
         case .switchoverAcknowledged:
             break
+        case .refusal(let text):
+            writer.write(Array(text.utf8))
+        case .arrival(let resume, let announce):
+            writer.write(resume)
+            writer.write(announce)
         }
     }
 }

@@ -67,6 +67,8 @@ public enum StreamCapability {
     public static let ignoreShared = "x-ignore-shared"
     /// Pages lie at fixed places of a file.
     public static let mappedRAM = "mapped-ram"
+    /// Shared memory is handed over by descriptors (`StreamCommand.localMemory`): an addition of Apus.
+    public static let local = "local"
 }
 
 /// The UUID of a machine: 16 bytes in the order of the text.

@@ -1,3 +1,4 @@
+internal import GuestMemory
 internal import LinuxSystem
 public import Migration
 public import QMP
@@ -47,6 +48,7 @@ public actor MigrationController: MigrationControl {
         if settings.capabilities.has(.dirtyLimit) && machine.dirtiedPageCounts().isEmpty {
             throw QMPError("dirty-limit requires dirty rings: start this monitor with --dirty-ring")
         }
+        if settings.capabilities.has(.local) { try checkLocal(address) }
         let connector = try Transports.connector(for: address, descriptor: descriptorLookup)
         if resumes {
             guard case .outgoing(let migration) = run, migration.resume(over: connector) else {
@@ -160,6 +162,7 @@ public actor MigrationController: MigrationControl {
     public func acceptIncoming(
         from address: MigrationAddress, exitsOnError: Bool, _ settings: MigrationSettings
     ) async throws {
+        if settings.capabilities.has(.local) { try checkLocal(address) }
         try await onThread(named: "rehearsal") { [machine] in rehearseLoading(into: machine) }
         let listener = try Transports.listener(for: address, descriptor: descriptorLookup)
         let observed = StateDrivenMachine(machine, driver: driver, isDestination: true)
@@ -202,6 +205,17 @@ public actor MigrationController: MigrationControl {
     }
 
     // MARK: Both
+
+    private func checkLocal(_ address: MigrationAddress) throws(QMPError) {
+        switch address {
+        case .unix, .descriptor: break
+        default: throw QMPError("local needs a UNIX socket (unix: or fd:), not \(address)")
+        }
+        guard machine.regions.contains(where: \.block.isShared) else {
+            throw QMPError(
+                "local needs memory that can be handed over: start this monitor with --memory SIZE,shared=on")
+        }
+    }
 
     private func begin(_ run: Run, _ settings: MigrationSettings) {
         self.run = run

@@ -12,6 +12,7 @@ extension MigrationOptions {
         dialect = StreamDialect(settings)
         maximumBandwidth = Int(clamping: parameters.maximumBandwidth ?? 0)
         hasReturnPath = capabilities.has(.returnPath)
+        awaitsSwitchoverAcknowledgement = capabilities.has(.switchoverAck)
         pausesBeforeSwitchover = capabilities.has(.pauseBeforeSwitchover)
         validatesUUID = capabilities.has(.validateUUID)
         allowsPostcopy = capabilities.has(.postcopyRAM)
@@ -24,6 +25,8 @@ extension StreamDialect {
     init(_ settings: MigrationSettings) {
         self.init()
         if settings.capabilities.has(.multifd) { channelCount = settings.parameters.multifdChannelCount }
+        acknowledgesSwitchover = settings.capabilities.has(.switchoverAck)
+        isLocal = settings.capabilities.has(.local)
         hasPreemptChannel = settings.capabilities.has(.postcopyPreempt)
         zeroPages = ZeroPageDetection(rawValue: settings.parameters.text(.zeroPageDetection)) ?? .byChannels
         switch settings.parameters.text(.multifdCompression) {
@@ -105,7 +108,10 @@ extension MigrationInfo {
             parts.lastPages = statistics.downtimeParts.lastPages
             parts.save = statistics.downtimeParts.save
             parts.send = statistics.downtimeParts.send
+            parts.disks = statistics.downtimeParts.disks
             parts.load = statistics.downtimeParts.load
+            if statistics.downtimeParts.resume > .zero { parts.resume = statistics.downtimeParts.resume }
+            if statistics.downtimeParts.announce > .zero { parts.announce = statistics.downtimeParts.announce }
             downtimeParts = parts
         } else {
             expectedDowntime = statistics.expectedDowntime
@@ -130,7 +136,7 @@ extension MigrationInfo {
         memory.postcopyRequests = UInt64(statistics.postcopy.requestCount)
         ram = memory
         if let error = statistics.linkError { errorDescription = error }
-        if statistics.phase.isPostcopy || statistics.postcopyReason != nil {
+        if statistics.phase.isPostcopy || statistics.postcopyReason != nil || statistics.postcopy.warning != nil {
             postcopy = PostcopyInformation(statistics)
         }
     }

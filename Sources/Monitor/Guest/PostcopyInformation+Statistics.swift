@@ -6,6 +6,7 @@ extension PostcopyInformation {
     init(_ statistics: MigrationStatistics) {
         self.init()
         reason = statistics.postcopyReason?.rawValue
+        warning = statistics.postcopy.warning
         requests = UInt64(statistics.postcopy.requestCount)
         joinedRequests = UInt64(statistics.postcopy.joinedRequestCount)
         requestedPages = UInt64(statistics.postcopy.requestedPageCount)

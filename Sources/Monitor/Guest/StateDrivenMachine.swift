@@ -40,6 +40,7 @@ final class StateDrivenMachine: MigratableMachine {
     func checkSection(_ header: SectionHeader) throws { try machine.checkSection(header) }
     func loadDeviceState(_ section: DeviceSection) throws { try machine.loadDeviceState(section) }
     func finishLoading() throws -> Bool { try machine.finishLoading() }
+    func describe() throws -> MachineDescription? { try machine.describe() }
     func announce() { machine.announce() }
     func makeMissingMemory() throws -> any MissingMemory { try machine.makeMissingMemory() }
 

@@ -28,6 +28,8 @@ public enum MigrationCapability: String, Sendable, CaseIterable {
     case hybrid
     /// Additions of Apus: each virtual CPU may take so many write faults a period.
     case stun
+    /// On one host: shared memory is handed over instead of being copied, an addition of Apus.
+    case local
 
     /// Those of QEMU 7.2.
     public static let ofQEMU72 = Array(allCases.prefix { $0 != .switchoverAck })
@@ -36,7 +38,7 @@ public enum MigrationCapability: String, Sendable, CaseIterable {
     public static let ofApus: Set<MigrationCapability> = [
         .xbzrle, .autoConverge, .events, .returnPath, .pauseBeforeSwitchover, .multifd, .validateUUID,
         .postcopyRAM, .postcopyPreempt, .postcopyBlocktime, .hybrid,
-        .dirtyLimit, .stun,
+        .dirtyLimit, .stun, .local, .switchoverAck,
     ]
 }
 
@@ -114,12 +116,21 @@ public struct MigrationCapabilities: Equatable, Sendable {
         if next.contains(.stun), let other = [.dirtyLimit, .autoConverge].first(where: next.contains) {
             throw QMPError("stun conflicts with \(other.rawValue): a guest is slowed down in one way at a time")
         }
+        if next.contains(.local) {
+            for other in excludedByLocal where next.contains(other) {
+                throw QMPError("local conflicts with \(other.rawValue): memory is handed over, and no page is sent")
+            }
+        }
         if next.contains(.mappedRAM) {
             for other in [MigrationCapability.xbzrle, .compress, .postcopyRAM] where next.contains(other) {
                 throw QMPError("Mapped-ram migration is incompatible with \(other.rawValue)")
             }
         }
     }
+
+    private static let excludedByLocal: [MigrationCapability] = [
+        .multifd, .xbzrle, .compress, .postcopyRAM, .mappedRAM, .ignoreShared, .zeroCopySend,
+    ]
 
     private static let excludedBySnapshot: [MigrationCapability] = [
         .postcopyRAM, .dirtyBitmaps, .postcopyBlocktime, .lateBlockActivate, .returnPath, .multifd,

@@ -4,6 +4,8 @@
 public struct PostcopyInformation: Equatable, Sendable {
     /// Why the passes ended in post-copy, at the source.
     public var reason: String?
+    /// What post-copy will cost with this guest's memory, one sentence; nil if nothing to speak of.
+    public var warning: String?
     /// Requests for pages that came, and those of them that were joined with an earlier one.
     public var requests: UInt64?
     public var joinedRequests: UInt64?
@@ -76,6 +78,7 @@ public struct PostcopyInformation: Equatable, Sendable {
         var object = QMPObject()
         for (name, field) in Self.counts { object[name] = self[keyPath: field].map { QMPValue($0) } }
         object["reason"] = reason.map { QMPValue($0) }
+        object["warning"] = warning.map { QMPValue($0) }
         object["method"] = method.map { QMPValue($0) }
         object["latency"] = latency?.value
         object["latency-counts"] = latencyCounts.map { .array($0.map { QMPValue($0) }) }
@@ -89,6 +92,7 @@ public struct PostcopyInformation: Equatable, Sendable {
     public init(reading value: QMPValue) {
         for (name, field) in Self.counts { self[keyPath: field] = value[name]?.unsignedValue }
         reason = value["reason"]?.stringValue
+        warning = value["warning"]?.stringValue
         method = value["method"]?.stringValue
         latency = value["latency"].map(Latency.init)
         latencyCounts = value["latency-counts"]?.arrayValue?.compactMap(\.unsignedValue)

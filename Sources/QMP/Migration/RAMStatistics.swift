@@ -91,6 +91,7 @@ public struct DowntimeParts: Equatable, Sendable {
     public var pause: Duration?
     public var lastSync: Duration?
     public var lastPages: Duration?
+    public var disks: Duration?
     public var save: Duration?
     public var send: Duration?
     public var load: Duration?
@@ -100,7 +101,8 @@ public struct DowntimeParts: Equatable, Sendable {
     public init() {}
 
     private static let parts: [(name: String, field: any WritableKeyPath<DowntimeParts, Duration?> & Sendable)] = [
-        ("pause", \.pause), ("last-sync", \.lastSync), ("last-pages", \.lastPages), ("save", \.save), ("send", \.send),
+        ("pause", \.pause), ("last-sync", \.lastSync), ("last-pages", \.lastPages), ("disks", \.disks),
+        ("save", \.save), ("send", \.send),
         ("load", \.load), ("resume", \.resume), ("announce", \.announce),
     ]
 

@@ -68,6 +68,9 @@ public struct ReturnPathSummary: Sendable {
         case .receivedBitmap(let block, let bitmap): "received bitmap of \(block), \(bitmap.count) bytes"
         case .resumeAcknowledged(let value): "resume acknowledged \(value)"
         case .switchoverAcknowledged: "switchover acknowledged"
+        case .refusal(let text): "refuses the guest: \(text)"
+        case .arrival(let resume, let announce):
+            "the guest runs after \(resume / 1000) us, announced in \(announce / 1000) us"
         }
     }
 }

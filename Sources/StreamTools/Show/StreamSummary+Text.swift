@@ -118,6 +118,12 @@ extension StreamCommand {
         case .postcopyResume: "post-copy resume"
         case .receivedBitmap(let block): "asks for the received bitmap of \(block)"
         case .switchoverStart: "switchover start"
+        case .localMemory(let blocks):
+            "hands memory over: "
+                + blocks.map { "\($0.block) \(ByteCount(Int(clamping: $0.byteCount)))" }.joined(separator: ", ")
+        case .machineDescription(let description):
+            "describes the machine to Apus: \(description.cpuCount) virtual CPUs, "
+                + description.devices.joined(separator: ", ")
         }
     }
 }

@@ -38,7 +38,8 @@ struct Run: AsyncParsableCommand {
         help: ArgumentHelp(
             """
             Guest memory, a multiple of 2M (default: 512M). shared=on: a memfd, which a migration within the host can hand \
-            over as it is; hugepages=2M or 1G: from the host's pool of huge pages.
+            over as it is; hugepages=2M or 1G: from the host's pool of huge pages. \
+            Post-copy fetches them whole: with 1G each wait for a page takes as long as a gibibyte takes.
             """, valueName: "SIZE[,shared=on][,hugepages=SIZE]"), transform: MemoryOption.init(_:))
     var memory = MemoryOption.standard
     @Option(help: ArgumentHelp("Virtual CPUs, 1 to 64.", valueName: "N"))

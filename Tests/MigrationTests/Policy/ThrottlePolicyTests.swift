@@ -95,37 +95,6 @@ import Testing
     }
 }
 
-@Suite("Pace of a dirty ring") struct DirtyRingPaceTests {
-    /// A virtual CPU that would dirty `speed` bytes a second and sleeps after each full ring.
-    private func rate(_ pace: DirtyRingPace, speed: Double) -> Int {
-        let ring = Double(pace.ringPageCount * 4096)
-        let sleep = Double(pace.sleep.components.seconds) + Double(pace.sleep.components.attoseconds) * 1e-18
-        return Int(ring / (ring / speed + sleep))
-    }
-
-    @Test(arguments: [1e9, 4e9, 16e9], [50_000_000, 200_000_000])
-    func `brings a virtual CPU to its quota`(speed: Double, quota: Int) {
-        var pace = DirtyRingPace(quota: quota, ringPageCount: 4096)
-        for _ in 0..<200 { pace.adjust(to: rate(pace, speed: speed)) }
-        let reached = rate(pace, speed: speed)
-        #expect(abs(reached - quota) <= max(pace.tolerance, quota / 4))
-    }
-
-    @Test func `lets a virtual CPU run freely again that has become quiet`() {
-        var pace = DirtyRingPace(quota: 100_000_000, ringPageCount: 4096)
-        for _ in 0..<50 { pace.adjust(to: rate(pace, speed: 4e9)) }
-        for _ in 0..<2000 { pace.adjust(to: 1_000_000) }
-        #expect(pace.sleep == .zero)
-    }
-
-    // (r - q)·100/r = 75 percent of sleep: three times the ring's 16.8 ms at 1 GB/s.
-    @Test func `computes the first sleep as QEMU does`() {
-        var pace = DirtyRingPace(quota: 250_000_000, ringPageCount: 4096)
-        pace.adjust(to: 1_000_000_000)
-        #expect(pace.sleep > .microseconds(50_331) && pace.sleep < .microseconds(50_332))
-    }
-}
-
 @Suite("Timeout") struct TimeoutTests {
     private func lastDecision(_ action: MigrationPolicy.Timeout.Action) -> Decision? {
         let policy = MigrationPolicy(timeout: .init(limit: .seconds(20), action: action))

@@ -26,8 +26,6 @@ struct Options {
     var tickPort = "/dev/hvc0"
     /// Milliseconds of the period of each processor's timer; none when 0.
     var timer = 20
-    /// Milliseconds between two reports.
-    var report = 1000
     var holdsRegisters = true
     /// Whether to answer on the network.
     var serves = getpid() == 1
@@ -58,7 +56,6 @@ struct Options {
         case "tick": return Self.assign(Int(value), to: &tick)
         case "tick_port": return Self.assign(value, to: &tickPort)
         case "timer": return Self.assign(Int(value), to: &timer)
-        case "report": return Self.assign(Int(value).flatMap { $0 > 0 ? $0 : nil }, to: &report)
         case "registers": return Self.assign(value == "on", to: &holdsRegisters)
         case "network": return Self.assign(value == "on", to: &serves)
         case "disk": return Self.assign(value, to: &disk)

@@ -5,7 +5,7 @@ import Synchronization
 /// A guest that shows whether it was moved without harm.
 ///
 /// It dirties memory and checks what every page must hold, watches the clock, holds values in registers, writes and
-/// checks a disk, answers on the network, and reports a line each second (or period):
+/// checks a disk, answers on the network, and reports one line a second:
 ///
 ///     workload: t=12.0 dirtied=61440 checked=92160 bad=0 max_gap_ms=35.0 back=0 … gap_ms=1.9 rate=20.1 stalled=0
 ///
@@ -73,7 +73,7 @@ struct Workload {
         if hasNetwork { serveNetwork(counters) }
         let report = Report(
             counters: counters, progress: progress, hasDisk: !disks.isEmpty, hasNetwork: hasNetwork,
-            firstClockSource: firstClockSource, period: options.report)
+            firstClockSource: firstClockSource)
         let console = Console(controls: controls, options: options) { restarts in
             end(restarts: restarts, progress: progress, disks: disks, report: report)
         }
