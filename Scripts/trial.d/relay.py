@@ -22,7 +22,7 @@ import time
 
 
 def connected(family, address):
-    """Tries for minutes: the other side may just be starting, in a host whose clock runs while it waits for a processor."""
+    """Tries for minutes: the other side may just be starting, in a busy host whose clock runs on."""
     limit = time.monotonic() + 300
     while True:
         connection = socket.socket(family)
