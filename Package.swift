@@ -151,7 +151,8 @@ let package = Package(
             name: "MigrationTestSupport", dependencies: ["Migration", "MigrationStream", "GuestMemory", "LinuxSystem"],
             path: "Tests/MigrationTestSupport", swiftSettings: settings),
         .testTarget(
-            name: "SimulationTests", dependencies: ["Migration", "MigrationStream", "MigrationTestSupport"], swiftSettings: settings),
+            name: "SimulationTests", dependencies: ["Migration", "MigrationStream", "MigrationTestSupport"],
+            swiftSettings: settings),
         // Guests of this host's KVM that move in post-copy inside of the test's process.
         .testTarget(
             name: "PostcopyTests",

@@ -15,6 +15,8 @@ import Migration
 @main struct InstallBenchmark {
     static let promise = 0.5
     static let chunkPageCount = 512
+    /// Pages in the buffer of a channel, 512 KiB.
+    static let bufferPageCount = 127
 
     struct Row {
         var name: String
@@ -40,7 +42,7 @@ import Migration
             Row(name: "shared memory, 2 MiB (continue)", kind: .shared),
             Row(name: "zero pages, 2 MiB", kind: .anonymous, isZero: true),
         ]
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: chunkPageCount * 4104, alignment: 4096)
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bufferPageCount * 4104, alignment: 4096)
         for index in 0..<buffer.count { buffer[index] = UInt8(truncatingIfNeeded: index &* 31) }
         for _ in 0..<rounds {
             for index in rows.indices {
@@ -60,7 +62,8 @@ import Migration
                     + "\(rounded(install[install.count / 2]))")
         }
         let best = rows[0].times.sorted()[rows[0].times.count / 2]
-        print("in bulk, promised 0.5 µs: \(rounded(best)) \(best <= promise ? "kept" : "NOT KEPT")")
+        let verdict = best <= promise ? "holds" : "FAILS"
+        print("  \(verdict)  installing in bulk, µs for 4 KiB: \(rounded(best)), at most \(promise) is promised")
         if best > promise { exit(1) }
     }
 
@@ -98,7 +101,8 @@ import Migration
                 let room = try installer.room(region: 0, range, isWhole: row.isWhole)
                 guard let to = room.baseAddress, let from = buffer.baseAddress else { return (0, 0) }
                 for index in 0..<range.pageCount {
-                    (to + index * 4096).copyMemory(from: from + 8 + index * 4104, byteCount: 4096)
+                    let place = (range.first.value + index) % bufferPageCount
+                    (to + index * 4096).copyMemory(from: from + 8 + place * 4104, byteCount: 4096)
                 }
                 let before = processorMicroseconds()
                 try installer.install(region: 0, range)

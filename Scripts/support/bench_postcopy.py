@@ -4,7 +4,8 @@ Two guests, one in an Apus and one in a QEMU, move in turn to a new monitor of t
 from the first page on; the other stands still meanwhile. The first move of each is not counted: it brings both programs
 into memory. What is compared is seen from outside, in the same way for both:
 
-  fault latency   how long whoever touches a missing page is in the kernel's handle_userfault, by kernel probes
+  fault latency   of each page that was touched before it was there: from the first call of the kernel's
+                  handle_userfault for it to the end of the last, by kernel probes
   last page       from the destination's RESUME event to its MIGRATION event "completed"
   downtime        from the source's STOP event to the destination's RESUME event
 
@@ -33,10 +34,9 @@ import settings  # noqa: E402
 
 KINDS = ("apus", "qemu")
 TRACING = "/sys/kernel/tracing"
-# Of the lab's kernel, 6.1: struct vm_fault's flags, and FAULT_FLAG_RETRY_NOWAIT: KVM only looks, and lets a thread of the
-# kernel wait in the virtual CPU's place.
-FLAGS_OFFSET, RETRY_NOWAIT = 40, 8
-PROBE = re.compile(r"^\s*\S.*?-(\d+)\s+\[\d+\]\s+\S+\s+([\d.]+): (uf_in|uf_out):")
+# Of the lab's kernel, 6.1: the address in struct vm_fault.
+ADDRESS_OFFSET = 24
+PROBE = re.compile(r"^\s*\S.*?-(\d+)\s+\[\d+\]\s+\S+\s+([\d.]+): (?:uf_in:.* address=(0x[0-9a-f]+)|uf_out:)")
 
 
 class FaultTrace:
@@ -44,10 +44,10 @@ class FaultTrace:
 
     def __init__(self, place):
         self.place = place
-        self.shell(f"mountpoint -q {TRACING} || mount -t tracefs nodev {TRACING}; cd {TRACING}; echo 8192 > buffer_size_kb; "
-                   f"echo 'p:uf_in handle_userfault flags=+{FLAGS_OFFSET}(%di):u32' > kprobe_events; "
+        self.shell(f"mountpoint -q {TRACING} || mount -t tracefs nodev {TRACING}; cd {TRACING}; "
+                   "echo 32768 > buffer_size_kb; "
+                   f"echo 'p:uf_in handle_userfault address=+{ADDRESS_OFFSET}(%di):x64' > kprobe_events; "
                    "echo 'r64:uf_out handle_userfault' >> kprobe_events; "
-                   f"echo '!(flags & {RETRY_NOWAIT})' > events/kprobes/uf_in/filter; "
                    "echo mono > trace_clock; echo 1 > events/kprobes/enable")
 
     def shell(self, text):
@@ -57,16 +57,21 @@ class FaultTrace:
         self.shell(f"echo > {TRACING}/trace")
 
     def latencies(self):
-        """Of all that waited since begin, in ms."""
-        entered, found = {}, []
+        """Of each page that was waited for since begin, in ms: from the first look at it to the end of the last.
+
+        KVM looks first without waiting, and then lets a thread of the kernel wait in the virtual CPU's place, or waits
+        itself, again and again if it is interrupted: it is one wait for the guest.
+        """
+        first, last, pages = {}, {}, {}
         for line in self.shell(f"cat {TRACING}/trace").splitlines():
             if match := PROBE.match(line):
-                task, when, what = match.group(1), float(match.group(2)), match.group(3)
-                if what == "uf_in":
-                    entered[task] = when
-                elif task in entered:
-                    found.append(1e3 * (when - entered.pop(task)))
-        return found
+                task, when, address = match.group(1), float(match.group(2)), match.group(3)
+                if address:
+                    pages[task] = int(address, 16) >> 12
+                    first.setdefault(pages[task], when)
+                elif task in pages:
+                    last[pages.pop(task)] = when
+        return [1e3 * (when - first[page]) for page, when in last.items()]
 
 
 class Side:
@@ -76,9 +81,10 @@ class Side:
         # A place of its own, with folder and sockets; and a lab of one host has no other network.
         self.ground = places.Places()
         self.ground.find("a").address = "127.0.0.1"
-        words = ["--at", "a", "--monitor", kind, "--memory", str(own.memory), "--work", str(own.work), "--rate", own.rate,
-                 "--cpus", str(own.cpus), "--apus", own.apus, "--qemu", own.qemu, "--capability", "postcopy-preempt",
-                 "--postcopy-pass", "1", "--settle", "2", "--limit", "400", "--port", "5100" if kind == "apus" else "5200"]
+        words = ["--at", "a", "--monitor", kind, "--memory", str(own.memory), "--work", str(own.work),
+                 "--rate", own.rate, "--cpus", str(own.cpus), "--apus", own.apus, "--qemu", own.qemu,
+                 "--capability", "postcopy-preempt", "--postcopy-pass", "1", "--settle", "2", "--limit", "400",
+                 "--port", "5100" if kind == "apus" else "5200"]
         self.options = settings.parser().parse_args(words)
         self.kind, self.moves = kind, 0
         self.trial = migration.Trial(self.options, settings.guest_files(), self.ground)
@@ -93,7 +99,7 @@ class Side:
         result = self.trial.result["hops"][-1]
         latencies = trace.latencies()
         if not latencies or result.get("last_page_ms") is None or result.get("stop_to_resume_ms") is None:
-            raise monitor.Failed(f"{self.kind}: move {self.moves} left no figures: {len(latencies)} waits for pages, {result}")
+            raise monitor.Failed(f"{self.kind}: move {self.moves} left no figures: {len(latencies)} waits, {result}")
         return {"mover": self.kind, "downtime_ms": result["stop_to_resume_ms"], "last_page_ms": result["last_page_ms"],
                 "bytes": result["bytes"], "page_requests": result["page_requests"], "reported_downtime_ms":
                 result["downtime_ms"], "guest_gap_ms": result["guest_gap_ms"], "latencies_ms": latencies,
@@ -128,13 +134,14 @@ class Report:
             self.failures.append(what)
 
     def print(self):
-        print(f"{'':6}{'moves':>6}{'waits':>7}{'p50 ms':>9}{'p99 ms':>9}{'longest':>9}{'last page ms':>14}{'downtime ms':>13}"
-              f"{'MB':>7}")
+        print(f"{'':6}{'moves':>6}{'waits':>7}{'p50 ms':>9}{'p99 ms':>9}{'longest':>9}{'last page ms':>14}"
+              f"{'downtime ms':>13}{'guest gap ms':>14}{'MB':>7}")
         for mover in KINDS:
             waits = self.pooled(mover)
-            print(f"{mover:6}{sum(s['mover'] == mover for s in self.samples):>6}{len(waits):>7}{quantile(waits, .5):9.2f}"
-                  f"{quantile(waits, .99):9.2f}{max(waits):9.2f}{self.median(mover, 'last_page_ms'):14.0f}"
-                  f"{self.median(mover, 'downtime_ms'):13.1f}{self.median(mover, 'bytes') / 1e6:7.0f}")
+            print(f"{mover:6}{sum(s['mover'] == mover for s in self.samples):>6}{len(waits):>7}"
+                  f"{quantile(waits, .5):9.2f}{quantile(waits, .99):9.2f}{max(waits):9.2f}"
+                  f"{self.median(mover, 'last_page_ms'):14.0f}{self.median(mover, 'downtime_ms'):13.1f}"
+                  f"{self.median(mover, 'guest_gap_ms'):14.1f}{self.median(mover, 'bytes') / 1e6:7.0f}")
         print()
         for part, name in ((.5, "p50"), (.99, "p99")):
             ratio = quantile(self.pooled("apus"), part) / quantile(self.pooled("qemu"), part)
@@ -178,8 +185,8 @@ def keep(own, samples):
     """Writes what was measured so far, so that a run that is cut short is not for nothing."""
     pathlib.Path(own.keep).parent.mkdir(parents=True, exist_ok=True)
     pathlib.Path(own.keep).write_text(json.dumps(
-        {"date": time.strftime("%Y-%m-%d"), "guest": {"MiB": own.memory, "work": own.work, "rate": own.rate, "cpus": own.cpus},
-         "samples": samples}, indent=1))
+        {"date": time.strftime("%Y-%m-%d"), "samples": samples,
+         "guest": {"MiB": own.memory, "work": own.work, "rate": own.rate, "cpus": own.cpus}}, indent=1))
 
 
 def parse(arguments):

@@ -12,10 +12,23 @@ import sys
 import time
 
 PERIOD = 0.02
+# A guest in a busy emulated host takes its time to answer, even to the question for its address.
+PATIENCE = 240
+
+
+def connected(address):
+    limit = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return socket.create_connection((address, 7000), timeout=60)
+        except OSError:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.5)
 
 
 def stream(address, is_over):
-    connection = socket.create_connection((address, 7000), timeout=60)
+    connection = connected(address)
     lines = wrong = 0
     expected = None
     longest = guest_longest = 0.0
@@ -45,7 +58,7 @@ def ping(address, is_over):
     sent = received = 0
     longest = 0.0
     last = due = time.monotonic()
-    while not is_over() and (received or time.monotonic() < last + 60):
+    while not is_over() and (received or time.monotonic() < last + PATIENCE):
         if time.monotonic() >= due:
             due = time.monotonic() + PERIOD
             try:

@@ -31,7 +31,7 @@ class QMP:
         self.begin()
 
     def begin(self):
-        self.greeting = self.answer("greeting", 90)
+        self.greeting = self.answer("greeting", 300)
         self.command("qmp_capabilities")
 
     def follow(self, path):

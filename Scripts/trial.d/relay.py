@@ -22,8 +22,8 @@ import time
 
 
 def connected(family, address):
-    """Tries for a minute: the other side may just be starting."""
-    limit = time.monotonic() + 60
+    """Tries for minutes: the other side may just be starting, in a busy host whose clock runs on."""
+    limit = time.monotonic() + 300
     while True:
         connection = socket.socket(family)
         try:

@@ -15,6 +15,10 @@ struct LabSelfTests {
     @Test(.timeLimit(.minutes(40))) func `Linux boots, works, is saved and loaded, and comes from a QEMU`() throws {
         try LabSelfTest.expectAllTrue(of: "boots", "saves", "qemu")
     }
+
+    @Test(.timeLimit(.minutes(60))) func `Linux at work moves over each transport and between hosts`() throws {
+        try LabSelfTest.expectAllTrue(of: "moves")
+    }
 }
 
 /// One run of the script, whose lines are `ok    sentence (1.2 s)` or `FAIL  sentence (1.2 s)`.

@@ -120,13 +120,14 @@ final class TestImage {
         // It holds the image as long as its standard input is open.
         holder.arguments = ["qemu-io", "-f", "raw", image.path]
         let input = Pipe()
+        let output = Pipe()
         holder.standardInput = input
-        holder.standardOutput = FileHandle.nullDevice
+        holder.standardOutput = output
         try holder.run()
         defer { holder.terminate() }
-        let end = ContinuousClock.now + .seconds(30)
-        while image.locks.isEmpty, ContinuousClock.now < end { _ = Gate().wait(for: .milliseconds(20)) }
-        try #require(!image.locks.isEmpty, "qemu-io has not taken its locks")
+        // It asks for a command when it has all its locks, which it takes one after the other.
+        let prompt = try output.fileHandleForReading.read(upToCount: 8)
+        try #require(prompt == Data("qemu-io>".utf8), "it ended: \(String(describing: prompt))")
         let one = try DiskImage(path: image.path)
         #expect(throws: ImageLockError.self) { try one.takeLock() }
         let reader = try DiskImage(path: image.path, isReadOnly: true)

@@ -27,13 +27,13 @@ public final class RawDisk: DiskBackend {
     }
 
     public func read(into slices: [GuestMemorySlice], at offset: Int64) throws(SystemError) {
-        try transfer(slices) { (rest, done) throws(SystemError) in
+        try transfer("read disk", slices) { (rest, done) throws(SystemError) in
             try descriptor.read(into: rest.map(\.bytes), at: offset + Int64(done))
         }
     }
 
     public func write(_ slices: [GuestMemorySlice], at offset: Int64) throws(SystemError) {
-        try transfer(slices) { (rest, done) throws(SystemError) in
+        try transfer("write disk", slices) { (rest, done) throws(SystemError) in
             try descriptor.write(rest.map(\.bytes), at: offset + Int64(done))
         }
     }
@@ -73,15 +73,16 @@ public final class RawDisk: DiskBackend {
 
     /// Calls `step` with what is left until nothing is; the kernel may do less than it is asked.
     private func transfer(
-        _ slices: [GuestMemorySlice], _ step: ([GuestMemorySlice], _ done: Int) throws(SystemError) -> Int
+        _ call: String, _ slices: [GuestMemorySlice],
+        _ step: ([GuestMemorySlice], _ done: Int) throws(SystemError) -> Int
     ) throws(SystemError) {
         var rest = slices[...]
         var done = 0
         while let first = rest.first {
             var count = try step(Array(rest.prefix(1024)), done)
             guard count > 0 else {
-                // The file has become shorter than the disk.
-                throw SystemError(call: "read disk", subject: path, number: SystemError.inputOutput)
+                // The file has become shorter than the disk; a write that does nothing is told as well.
+                throw SystemError(call: call, subject: path, number: SystemError.inputOutput)
             }
             done += count
             if count < first.byteCount {

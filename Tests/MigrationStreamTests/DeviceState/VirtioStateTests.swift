@@ -42,6 +42,22 @@ import Testing
         }
     }
 
+    @Test(arguments: [0, 1, 2, 511, 1022, 1023]) func `keeps a queue among a thousand empty ones`(index: Int) throws {
+        var disk = try load(VirtioBlockState.self, stream: "linux-modern")
+        let length = disk.encoded().count
+        disk.virtio.queues[index].availableRing = 0x1000
+        disk.virtio.queues[index].usedRing = 1
+        disk.virtio.queues[index].written.usedRing[1] = 1
+        let bytes = disk.encoded()
+        #expect(bytes.count == length)
+        var loaded = VirtioBlockState()
+        try loaded.load(bytes, version: VirtioBlockState.currentVersion)
+        #expect(loaded == disk)
+        #expect(throws: StateError.self) {
+            try loaded.load([UInt8](bytes.dropLast(40)), version: VirtioBlockState.currentVersion)
+        }
+    }
+
     @Test func `has one address a queue behind a legacy transport`() throws {
         let disk = try load(VirtioBlockState.self, stream: "linux-legacy")
         #expect(disk.virtio.parts == .legacy)

@@ -89,8 +89,9 @@ extension VirtioState {
         try coder.subsection("virtio/virtqueues", isNeeded: parts.contains(.ringAddresses)) {
             coder throws(StateError) in
             var rings = queues.map(VirtioRingAddresses.init)
-            try coder.structures("vq", &rings)
-            for index in queues.indices {
+            let blank = VirtioRingAddresses(VirtioQueueState())
+            try coder.structures("vq", &rings, blank: blank)
+            for index in queues.indices where coder.direction == .load && rings[index] != blank {
                 queues[index].availableRing = rings[index].available
                 queues[index].usedRing = rings[index].used
             }
@@ -116,8 +117,11 @@ extension VirtioState {
                         try coder.field("guest_features[0]", &writtenFeatures[0])
                         try coder.field("guest_features[1]", &writtenFeatures[1])
                         var written = queues.map(\.written)
-                        try coder.structures("vqs", &written)
-                        for index in queues.indices { queues[index].written = written[index] }
+                        let blank = VirtioWrittenQueue()
+                        try coder.structures("vqs", &written, blank: blank)
+                        for index in queues.indices where coder.direction == .load && written[index] != blank {
+                            queues[index].written = written[index]
+                        }
                         parts.insert(.modernTransport)
                     }
                 }
@@ -129,8 +133,11 @@ extension VirtioState {
         try coder.subsection("virtio/packed_virtqueues", isNeeded: parts.contains(.packedRings)) {
             coder throws(StateError) in
             var rings = queues.map(\.packed)
-            try coder.structures("vq", &rings)
-            for index in queues.indices { queues[index].packed = rings[index] }
+            let blank = VirtioPackedQueue()
+            try coder.structures("vq", &rings, blank: blank)
+            for index in queues.indices where coder.direction == .load && rings[index] != blank {
+                queues[index].packed = rings[index]
+            }
             parts.insert(.packedRings)
         }
     }
@@ -162,7 +169,7 @@ private struct VirtioQueueInUse: StateFormat {
 }
 
 /// Where the rings of a queue lie that need not be in one piece.
-private struct VirtioRingAddresses: StateFormat {
+private struct VirtioRingAddresses: StateFormat, Equatable {
     static let vmsdName = "virtqueue_state"
     static let currentVersion = 1
 
