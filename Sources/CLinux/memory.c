@@ -3,11 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -133,3 +137,22 @@ uint64_t clinux_zero_pages(const void *start, int count) {
 }
 
 int64_t clinux_page_size(void) { return sysconf(_SC_PAGESIZE); }
+
+static int populate_code_of(struct dl_phdr_info *object, size_t size, void *result) {
+  (void)size;
+  uintptr_t page = (uintptr_t)getpagesize();
+  for (int i = 0; i < object->dlpi_phnum; i++) {
+    const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+    if (part->p_type != PT_LOAD || !(part->p_flags & PF_X)) continue;
+    uintptr_t start = (object->dlpi_addr + part->p_vaddr) & ~(page - 1);
+    uintptr_t end = object->dlpi_addr + part->p_vaddr + part->p_memsz;
+    if (madvise((void *)start, end - start, MADV_POPULATE_READ) < 0 && *(int *)result == 0) *(int *)result = -errno;
+  }
+  return 1;  // The program comes first; libraries are others' as well, and in memory.
+}
+
+int clinux_populate_code(void) {
+  int result = 0;
+  dl_iterate_phdr(populate_code_of, &result);
+  return result;
+}

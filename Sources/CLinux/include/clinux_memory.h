@@ -42,5 +42,7 @@ int clinux_seal_size(int fd);
 // Which of up to 64 pages of 4 KiB are zero: bit 0 is the first. `start` begins a page.
 uint64_t clinux_zero_pages(const void *start, int count);
 int64_t clinux_page_size(void);
+// Reads all code of the program itself in, as if it had run. 0 or -errno of the first part that could not be read.
+int clinux_populate_code(void);
 
 #endif

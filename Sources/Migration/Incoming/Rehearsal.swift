@@ -1,3 +1,4 @@
+internal import LinuxSystem
 internal import MigrationStream
 
 /// Goes once through what a destination does in the downtime, so that the real time finds code and types in memory.
@@ -6,6 +7,7 @@ internal import MigrationStream
 /// program's file, generic types are put together. The machine's own state, as it is before anything has arrived, is
 /// saved, written as a stream and read again. The machine must be paused, and is left as it was.
 public func rehearseLoading(into machine: any MigratableMachine) {
+    ProgramCode.populate()
     // Nothing depends on it: whatever fails here fails again when it matters, and is reported then.
     guard let state = try? machine.saveDeviceState(wasRunning: false) else { return }
     var bytes = headerBytes(machine)

@@ -186,8 +186,9 @@ extension OutgoingSession {
         }
     }
 
-    /// How long the push waits for the destination to be ready.
-    private static let confirmationLimit: Duration = .seconds(1)
+    /// How long the push waits for the destination to be ready: the guest stands still until then, and what is pushed
+    /// takes processors and the link from the pages that the destination needs for that.
+    private static let confirmationLimit: Duration = .seconds(5)
 
     /// Lets the destination load its devices undisturbed: nothing is sent meanwhile but what it asks for.
     private func waitForConfirmation(_ lane: PostcopySendingLane, servesRequests: Bool) throws {

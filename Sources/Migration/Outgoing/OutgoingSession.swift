@@ -1,4 +1,5 @@
 internal import GuestMemory
+internal import LinuxSystem
 internal import MigrationStream
 
 /// One run of an outgoing migration: what its main thread holds while it goes through the phases.
@@ -91,6 +92,7 @@ final class OutgoingSession {
     // MARK: Setup
 
     private func setUp() throws {
+        ProgramCode.populate()
         let connector = migration.connector
         let channel: any MigrationChannel
         do {
