@@ -6,7 +6,8 @@ internal import Synchronization
 /// What a destination says on the return path: whole messages, in the order in which they were given, by any thread.
 ///
 /// Whoever comes first sends, also what others add meanwhile; no lock is held while sending. After an error nothing is
-/// sent any more on this channel: the thread that reads from it will see the same error.
+/// sent any more on this channel, which is shut down: the source waits for what was lost, and the thread that reads
+/// here has to learn that there is no link any more.
 final class AnswerQueue: Sendable {
     private let state: Mutex<State>
 
@@ -79,6 +80,7 @@ final class AnswerQueue: Sendable {
                 }
             } catch {
                 state.withLock { if $0.channel === channel { $0.hasFailed = true } }
+                channel.shutDown()
             }
         }
     }
