@@ -1,6 +1,7 @@
 """Linux under `apus run` in a lab host: boots, ends, and is saved and loaded."""
 
 import os
+import shlex
 import sys
 import time
 
@@ -218,7 +219,7 @@ def a_guest_whose_disks_fail_sees_errors_and_goes_on(hosts):
     shared = f"{hosts.environment['APUS_LAB']}/shared"
     program = settings.parser().get_default("apus")
     with open(f"{shared}/apus-said", "w") as file:
-        file.write(f'#!/bin/sh\nexec {program} "$@" 2>{shared}/complaints\n')
+        file.write(f'#!/bin/sh\nexec {shlex.quote(program)} "$@" 2>{shlex.quote(shared)}/complaints\n')
     os.chmod(file.name, 0o755)
     with FailingDisks(hosts) as disks:
         use_failing_disks(hosts, disks, file.name)
