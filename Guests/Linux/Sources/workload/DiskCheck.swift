@@ -20,6 +20,10 @@ final class DiskCheck: Sendable {
     private let blockCount: Int
     private let run: UInt64
     private let counters: Counters
+    // The first failures of each kind are told one by one.
+    private let failedWrites = Atomic<Int>(0)
+    private let failedFlushes = Atomic<Int>(0)
+    private let failedReads = Atomic<Int>(0)
     let isDone = Atomic<Bool>(false)
 
     /// - Returns: nil when there is no such disk; a line says why when it is there but cannot be used.
@@ -75,7 +79,7 @@ final class DiskCheck: Sendable {
     private func flush(_ written: inout [Int], _ isKnown: inout [Bool]) {
         if fdatasync(descriptor) != 0 {
             for block in written { isKnown[block] = false }
-            fail("flush", written.last ?? 0)
+            fail("flush", written.last ?? 0, failedFlushes)
         }
         written = []
     }
@@ -91,7 +95,7 @@ final class DiskCheck: Sendable {
         for index in 4..<512 { words[index] = seed &+ UInt64(index) }
         (words[0], words[1], words[2], words[3]) = (Self.magic, UInt64(block), generation, run)
         guard pwrite(descriptor, buffer, 4096, block * 4096) == 4096 else {
-            fail("write", block)
+            fail("write", block, failedWrites)
             return false
         }
         counters.diskWritten.add(1, ordering: .relaxed)
@@ -99,7 +103,7 @@ final class DiskCheck: Sendable {
     }
 
     private func verify(_ block: Int, _ generation: UInt64, _ buffer: UnsafeMutableRawPointer) {
-        guard pread(descriptor, buffer, 4096, block * 4096) == 4096 else { return fail("read", block) }
+        guard pread(descriptor, buffer, 4096, block * 4096) == 4096 else { return fail("read", block, failedReads) }
         let words = buffer.assumingMemoryBound(to: UInt64.self)
         let seed = seed(block, generation)
         var isIntact = (words[0], words[1], words[2], words[3]) == (Self.magic, UInt64(block), generation, run)
@@ -114,9 +118,10 @@ final class DiskCheck: Sendable {
         }
     }
 
-    private func fail(_ what: String, _ block: Int) {
+    private func fail(_ what: String, _ block: Int, _ failed: borrowing Atomic<Int>) {
         let number = errno
-        let count = counters.diskErrors.add(1, ordering: .relaxed).newValue
+        counters.diskErrors.add(1, ordering: .relaxed)
+        let count = failed.add(1, ordering: .relaxed).newValue
         if count <= 20 { say("workload: BAD disk: \(path): \(what) of block \(block) failed, error \(number)") }
         sleep(nanoseconds: 100_000_000)
     }
