@@ -128,6 +128,11 @@ struct RelayPeerTests {
             for machine in [source, destination] {
                 try machine.qmp.waitForMigration(["postcopy-active"], within: .seconds(60))
             }
+            // A QEMU that listens but has not loaded the devices yet cannot be recovered.
+            let loaded = try destination.qmp.ask("query-status", within: .seconds(60)) { answer -> Bool? in
+                answer["status"] == "inmigrate" ? nil : true
+            }
+            #expect(loaded == true)
             relay.kill()
             for machine in [source, destination] {
                 try machine.qmp.waitForMigration(["postcopy-paused"], within: .seconds(60))
