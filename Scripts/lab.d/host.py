@@ -106,7 +106,7 @@ class Host:
         return [
             images.emulator, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-name", f"apus-lab-{self.name}",
-            "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", str(options.cpus),
+            "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,-erms", "-smp", str(options.cpus),
             "-m", str(options.memory), "-kernel", str(images.kernel.unpacked_image), "-initrd", str(images.archive),
             "-append", f"console=ttyS0 panic=-1 mitigations=off tsc=reliable {tsc_frequency()}quiet "
                        f"hugepages={options.huge_pages} LAB_HOST={self.name}",
