@@ -27,6 +27,9 @@ public struct ThreadIdentity: Hashable, Sendable {
 
     public init(number: Int32) { self.number = number }
 
+    /// Whether it is a thread of this process that runs.
+    public var isOwn: Bool { clinux_signal_thread(number, 0) == 0 }
+
     /// The thread that asks.
     public static var current: ThreadIdentity { ThreadIdentity(number: clinux_thread_id()) }
 }

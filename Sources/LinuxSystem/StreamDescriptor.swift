@@ -113,6 +113,19 @@ public final class StreamDescriptor: Sendable {
         if kind == .socket { _ = clinux_limit_unsent(descriptor.number, Int32(clamping: byteCount)) }
     }
 
+    /// Lets the peer of a TCP connection send at most about `byteCount` bytes before they are read here; elsewhere it
+    /// cannot send much anyway.
+    public func limitUnreadBytes(to byteCount: Int) {
+        if kind == .socket { _ = clinux_limit_unread(descriptor.number, Int32(clamping: byteCount)) }
+    }
+
+    /// The shortest round trip that a TCP connection has seen; nil of anything else.
+    public var leastRoundTrip: Duration? {
+        guard kind == .socket else { return nil }
+        let microseconds = clinux_least_round_trip(descriptor.number)
+        return microseconds >= 0 ? .microseconds(microseconds) : nil
+    }
+
     /// Ends sending: the peer of a socket reads the end of the stream. A pipe or file ends when it is closed.
     public func endSending() {
         if kind == .socket { _ = clinux_shutdown(descriptor.number, Int32(SHUT_WR)) }

@@ -9,6 +9,9 @@ final class ChannelReader {
     /// Whether the peer has ended; there may still be unread bytes.
     private(set) var hasEnded = false
 
+    /// All that `refill` has received.
+    private(set) var receivedByteCount = 0
+
     init(channel: any MigrationChannel, capacity: Int) {
         self.channel = channel
         buffer = .allocate(byteCount: capacity, alignment: 16)
@@ -68,6 +71,7 @@ final class ChannelReader {
             end += length
             received += length
         }
+        receivedByteCount += received
     }
 
     private func makeRoom(for count: Int) {

@@ -44,6 +44,9 @@ public protocol MigratableMachine: AnyObject, Sendable {
 
     /// The state of all devices while the guest is paused; `wasRunning` is what it is to be at the destination.
     func saveDeviceState(wasRunning: Bool) throws -> SavedDeviceState
+    /// Of a paused guest: pages that the destination needs to load the devices and to run the guest's first instructions,
+    /// the most urgent first. Sent before the hand-over of a post-copy, which else begins with waiting for them.
+    func pagesNeededFirst() throws -> [RegionPages]
     /// Says whether a section can be loaded, before its contents are read.
     ///
     /// - Throws: An error that names the section, if there is no such device or its version is not known.
@@ -94,6 +97,17 @@ public struct MemoryRegion: Sendable {
         self.beginsAsZero = beginsAsZero
         self.isOptional = isOptional
         self.unitPageCount = unitPageCount
+    }
+}
+
+/// Pages of one of a machine's regions, by its place in `MigratableMachine.regions`.
+public struct RegionPages: Hashable, Sendable {
+    public var region: Int
+    public var range: PageRange
+
+    public init(region: Int, range: PageRange) {
+        self.region = region
+        self.range = range
     }
 }
 

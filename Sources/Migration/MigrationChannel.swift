@@ -29,6 +29,10 @@ public protocol MigrationChannel: AnyObject, Sendable {
     func shutDown()
     /// Lets at most about `byteCount` bytes wait here to be sent, so that what comes later is not far behind.
     func limitUnsentBytes(to byteCount: Int)
+    /// Lets at most about `byteCount` bytes be on their way that were not received yet, where that can be chosen.
+    func limitUnreadBytes(to byteCount: Int)
+    /// The time that a byte takes to the peer and back when nothing stands in its way, if that is known.
+    var leastRoundTrip: Duration? { get }
 
     /// Makes ready to send memory without a copy of it.
     ///
@@ -53,6 +57,8 @@ public protocol MigrationChannel: AnyObject, Sendable {
 
 extension MigrationChannel {
     public func limitUnsentBytes(to byteCount: Int) {}
+    public func limitUnreadBytes(to byteCount: Int) {}
+    public var leastRoundTrip: Duration? { nil }
 
     public func enableZeroCopy() throws(ChannelError) {
         throw ChannelError(operation: "send without a copy", address: address, reason: "Only TCP sockets can")

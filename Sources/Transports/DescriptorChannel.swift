@@ -121,6 +121,10 @@ public final class DescriptorChannel: MigrationChannel {
 
     public func limitUnsentBytes(to byteCount: Int) { descriptor.limitUnsentBytes(to: byteCount) }
 
+    public func limitUnreadBytes(to byteCount: Int) { descriptor.limitUnreadBytes(to: byteCount) }
+
+    public var leastRoundTrip: Duration? { descriptor.leastRoundTrip }
+
     public func stopReceiving() { descriptor.stopReceiving() }
 
     public func shutDown() {

@@ -206,6 +206,13 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
         ) { "{\"page_size\": 4096, \"devices\": []}" }
     }
 
+    /// Every seventh page of the first region.
+    public func pagesNeededFirst() throws -> [RegionPages] {
+        stride(from: 0, to: regions[0].block.pageCount, by: 7).prefix(5).map {
+            RegionPages(region: 0, range: PageRange(first: PageIndex($0), pageCount: 1))
+        }
+    }
+
     public func checkSection(_ header: SectionHeader) throws {
         guard header.name.hasPrefix("sim/") else { throw Failure(description: "no device \(header.name)") }
     }

@@ -41,6 +41,9 @@ int clinux_pipe(int descriptors[2]);
 int clinux_set_pipe_size(int fd, int bytes);
 // Lets at most about this many bytes wait in a socket to be sent.
 int clinux_limit_unsent(int fd, int byte_count);
+// Of a TCP connection: limits what the peer may send before it is read here; the shortest round trip seen, in us.
+int clinux_limit_unread(int fd, int byte_count);
+int64_t clinux_least_round_trip(int fd);
 int clinux_set_nonblocking(int fd, int on);
 int clinux_is_terminal(int fd);
 int clinux_terminal_columns(int fd);

@@ -72,6 +72,11 @@ public final class MMIOTransport: RegisterDevice {
     public var failure: VirtioError? { lastFailure.withLock { $0 } }
     public var status: Status { registers.withLock { $0.status } }
 
+    /// Where the rings of its queues are in guest memory; none before the driver has said so.
+    public var rings: [(address: GuestAddress, byteCount: Int)] {
+        server?.snapshot.queues.flatMap(\.rings) ?? []
+    }
+
     public func pause() { server?.pause() }
     public func resume() { server?.resume() }
     public func reset() { registers.withLock { resetAll(&$0) } }

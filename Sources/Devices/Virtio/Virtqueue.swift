@@ -100,6 +100,14 @@ public struct Virtqueue: Sendable {
         } catch { throw .memory(queue: index, error) }
     }
 
+    /// Where its rings are, and how long; none before the driver has said so.
+    var rings: [(address: GuestAddress, byteCount: Int)] {
+        if !isReady { return [] }
+        return [
+            (availableRing, 6 + 2 * Int(size)), (usedRing, 6 + 8 * Int(size)), (descriptorTable, 16 * Int(size)),
+        ]
+    }
+
     // MARK: Requests
 
     /// The driver's next request, nil when there is none.

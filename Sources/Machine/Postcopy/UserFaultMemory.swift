@@ -152,7 +152,7 @@ public final class UserFaultMemory: MissingMemory {
     /// whose: with one virtual CPU it is that one.
     private func virtualCPU(of thread: Int32) -> Int? {
         if let index = virtualCPUs[thread] { return index }
-        return virtualCPUs.count == 1 && !FileSystem.exists("/proc/self/task/\(thread)") ? 0 : nil
+        return virtualCPUs.count == 1 && !ThreadIdentity(number: thread).isOwn ? 0 : nil
     }
 
     private func located(_ fault: UserFault.Fault) -> MissingPageFault? {

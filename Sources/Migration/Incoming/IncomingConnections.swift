@@ -17,7 +17,7 @@ final class IncomingConnections: Sendable {
     private let onUrgent: @Sendable (_ channel: any MigrationChannel, _ head: UInt32) -> Void
     /// Whether the main channel goes on with a post-copy whose link was lost.
     private let isRecovery: Bool
-    private let expectsUrgent: Bool
+    let expectsUrgent: Bool
     /// Whether descriptors are expected.
     private let isLocal: Bool
 

@@ -7,8 +7,11 @@ extension IncomingMigration {
         _ session: IncomingSession, _ receiver: PostcopyReceiver, _ guest: consuming PausedGuest, wasRunning: Bool
     ) -> IncomingOutcome {
         let start = PostcopyStart(guest)
-        let starter = wasRunning && startsGuest ? startResuming(start) : nil
-        if !(wasRunning && startsGuest) { machine.announce() }
+        let starter = wasRunning && startsGuest ? startResuming(start, receiver) : nil
+        if !(wasRunning && startsGuest) {
+            receiver.admitPushedPages()
+            machine.announce()
+        }
         var connections = connections
         while let error = receiver.waitForEnd() {
             receiver.breakLink(error)
@@ -32,15 +35,14 @@ extension IncomingMigration {
 
     /// Lets the guest run, on a thread of its own: a device that is resumed may wait for a page, and then somebody must
     /// be there to get over a lost link.
-    private func startResuming(_ start: PostcopyStart) -> (any MigrationThread)? {
-        do {
-            return try runtime.startThread("postcopy-start") { [self] in
-                start.setRight(resume(start.takeRight()))
-                machine.announce()
-            }
-        } catch {
+    private func startResuming(_ start: PostcopyStart, _ receiver: PostcopyReceiver) -> (any MigrationThread)? {
+        let run: @Sendable () -> Void = { [self] in
             start.setRight(resume(start.takeRight()))
+            receiver.admitPushedPages()
             machine.announce()
+        }
+        do { return try runtime.startThread("postcopy-start", run) } catch {
+            run()
             return nil
         }
     }

@@ -98,7 +98,8 @@ extension IncomingSession {
             // The migration has the receiver: were that so the other way round, too, neither would ever be freed.
             let receiver = try PostcopyReceiver(
                 memory: memory, pageCounts: pageCounts, missing: postcopy.missing, answers: postcopy.answers,
-                regions: regions, decoder: decoder, runtime: migration.runtime,
+                regions: regions, decoder: decoder, hasUrgentChannel: connections.expectsUrgent,
+                runtime: migration.runtime,
                 onResumed: { [weak migration] in migration?.recovered() })
             postcopy.receiver = receiver
             migration.setReceiver(receiver)

@@ -25,6 +25,8 @@ final class PostcopyReceiver: Sendable {
     private let mainLane: PostcopyReceivingLane
     private let urgentLane: PostcopyReceivingLane
     private let changed: any MigrationGate
+    /// Open when pages that nobody asked for may be taken in.
+    private let mayPush: any MigrationGate
     private let missingCount: Atomic<Int>
     private let zeroCount = Atomic(0)
     private let installedCount = Atomic(0)
@@ -61,7 +63,7 @@ final class PostcopyReceiver: Sendable {
 
     init(
         memory: ReceivedMemory, pageCounts: [Int], missing: any MissingMemory, answers: AnswerQueue, regions: [Int],
-        decoder: StreamDecoder, runtime: any MigrationRuntime, onResumed: @escaping @Sendable () -> Void
+        decoder: StreamDecoder, hasUrgentChannel: Bool, runtime: any MigrationRuntime, onResumed: @escaping @Sendable () -> Void
     ) throws {
         self.memory = memory
         self.missing = missing
@@ -71,6 +73,8 @@ final class PostcopyReceiver: Sendable {
         self.runtime = runtime
         self.onResumed = onResumed
         changed = runtime.makeGate()
+        mayPush = runtime.makeGate()
+        if !hasUrgentChannel { mayPush.open() }
         start = runtime.now()
         let ledger = FaultLedger(memory: memory, virtualCPUCount: missing.virtualCPUCount, runtime: runtime)
         self.ledger = ledger
@@ -178,7 +182,14 @@ final class PostcopyReceiver: Sendable {
         }
     }
 
+    /// The guest runs, or is not to run yet: now everything may come.
+    func admitPushedPages() { mayPush.open() }
+
+    /// How long pushed pages wait for the guest to run.
+    private static let pushDelayLimit: Duration = .milliseconds(200)
+
     private func endLink(_ end: Link) {
+        mayPush.open()
         let isHopeless = state.withLock { state in
             guard case .open = state.link else { return false }
             state.link = end
@@ -243,13 +254,17 @@ final class PostcopyReceiver: Sendable {
     }
 
     /// The guest will not run here: what still comes is thrown away.
-    func abandon() { state.withLock { $0.isAbandoned = true } }
+    func abandon() {
+        state.withLock { $0.isAbandoned = true }
+        mayPush.open()
+    }
 
     // MARK: The main channel
 
     private func receive(_ reader: ChannelReader) throws {
         var decoder = state.withLock { $0.decoder }
         defer { state.withLock { $0.decoder = decoder } }
+        var unread = UnreadLimit()
         while true {
             let step: StreamStep
             do {
@@ -262,6 +277,7 @@ final class PostcopyReceiver: Sendable {
             case .needsMore(let byteCount):
                 // Nothing more has arrived: what has must not wait for it.
                 try mainLane.flush()
+                limit(&unread, reader)
                 try reader.refill(atLeast: byteCount)
             case .element(let element, let byteCount):
                 if state.withLock({ $0.isAbandoned }) {
@@ -280,10 +296,21 @@ final class PostcopyReceiver: Sendable {
         }
     }
 
+    /// Keeps short what stands in the link before a page that is sent now.
+    private func limit(_ unread: inout UnreadLimit, _ reader: ChannelReader) {
+        let channel = reader.channel
+        let limit = unread.next(byteCount: reader.receivedByteCount, at: runtime.now()) { channel.leastRoundTrip }
+        if let limit { channel.limitUnreadBytes(to: limit) }
+    }
+
     /// Does what an element asks for; whether it was the last.
     private func load(_ element: StreamElement, in bytes: UnsafeRawBufferPointer) throws -> Bool {
         switch element {
-        case .pages(let run): try add(run, in: bytes, lane: mainLane, region: regions[run.block.index])
+        case .pages(let run):
+            // With a channel of their own for what is asked for, pushed pages would only take the processors from the
+            // guest's start.
+            if !mayPush.wait(until: start + Self.pushDelayLimit) { mayPush.open() }
+            try add(run, in: bytes, lane: mainLane, region: regions[run.block.index])
         case .section(let header) where header.isRAM: break
         case .footer, .ramEndOfSection, .multifdFlush: break
         case .endOfStream: return true

@@ -13,6 +13,8 @@ final class PostcopyReceivingLane: Sendable {
     private let isWanted: @Sendable (_ region: Int, _ range: PageRange) -> Bool
     private let onInstalled: @Sendable (_ region: Int, _ range: PageRange) -> Void
     private let staged = Mutex<Staged?>(nil)
+    /// Somebody has begun to wait for a page and could not look whether it is staged.
+    private let isCalled = Atomic(false)
 
     /// Pages that lie in their room.
     private struct Staged {
@@ -70,7 +72,7 @@ final class PostcopyReceivingLane: Sendable {
             staged.map { $0.isWhole && $0.region == region && $0.range.upperBound == page } ?? false
         }
         if units[region] == 1 && !(follows && pageCount <= Self.stagedZeroLimit) {
-            try staged.withLock { staged in
+            try receiving { staged in
                 if let pages = staged, pages.region == region, pages.range.overlaps(page..<end) {
                     try installAll(&staged)
                 }
@@ -90,21 +92,38 @@ final class PostcopyReceivingLane: Sendable {
 
     /// Nothing more has arrived for now: what need not wait for more is put into place.
     func flush() throws {
-        try staged.withLock { staged in
+        try receiving { staged in
             if staged?.isWhole == false { try installAll(&staged) }
         }
     }
 
     /// Nothing more will come: everything is put into place.
-    func finish() throws { try staged.withLock { try installAll(&$0) } }
+    func finish() throws { try receiving { try installAll(&$0) } }
 
-    /// Puts `page` into place if it is staged; whether it was.
+    /// Puts `page`, for which somebody is known to wait, into place if it is staged; whether it was.
+    ///
+    /// Does not wait while the receiving thread puts other pages into place: that looks again when it is done.
     func installIfStaged(region: Int, page: Int) throws -> Bool {
-        try staged.withLock { staged in
+        isCalled.store(true, ordering: .sequentiallyConsistent)
+        return try staged.withLockIfAvailable { staged in
             guard let pages = staged, pages.region == region, pages.range.contains(page) else { return false }
             try installAll(&staged)
             return staged == nil
+        } ?? false
+    }
+
+    /// What the receiving thread does; if somebody has called meanwhile, puts into place what is waited for.
+    private func receiving<Value>(_ body: (inout Staged?) throws -> Value) throws -> Value {
+        let value = try staged.withLock { try body(&$0) }
+        while isCalled.load(ordering: .sequentiallyConsistent) {
+            isCalled.store(false, ordering: .sequentiallyConsistent)
+            try staged.withLock { staged in
+                guard let pages = staged else { return }
+                let range = PageRange(first: PageIndex(pages.range.lowerBound), pageCount: pages.range.count)
+                if isWanted(pages.region, range) { try installAll(&staged) }
+            }
         }
+        return value
     }
 
     /// Nothing follows: whole pages are put into place, and the part of a huge page is forgotten.
@@ -120,7 +139,7 @@ final class PostcopyReceivingLane: Sendable {
     private func stage(
         region: Int, from first: Int, to end: Int, copy: (UnsafeMutableRawPointer, Int) -> Void
     ) throws -> Int {
-        try staged.withLock { staged in
+        try receiving { staged in
             let chunk = chunk(of: first, in: region)
             let count = min(end, chunk.upperBound) - first
             if let pages = staged, pages.region != region || pages.chunk != chunk || pages.range.upperBound != first {

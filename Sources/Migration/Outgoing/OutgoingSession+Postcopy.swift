@@ -91,8 +91,10 @@ extension OutgoingSession {
         recentlyWritten = recent
         progress.update { $0.dirtySyncCount += 1 }
         for region in machine.regions where region.unitPageCount > 1 { widen(region) }
-        try main.writeDiscards(of: machine.regions)
         let state = try progress.measure(\.save) { try machine.saveDeviceState(wasRunning: wasRunning) }
+        try main.writeDiscards(of: machine.regions)
+        // Behind the discards, which tell the destination not to make huge pages of what it gets one by one.
+        try progress.measure(\.lastPages) { try sendPagesNeededFirst(main) }
         try progress.measure(\.disks) { try releaseDisks() }
         try checkReturnPath()
         try progress.measure(\.send) {
@@ -101,6 +103,20 @@ extension OutgoingSession {
             try main.writePackage(state)
         }
         main.channel.limitUnsentBytes(to: Self.unsentByteCount)
+    }
+
+    /// More than this is not sent while the guest stands still.
+    private static let firstPageLimit = 256
+
+    /// Sends what the destination would have to ask for before the guest can go on.
+    private func sendPagesNeededFirst(_ main: MainChannel) throws {
+        // A huge page costs more than the wait for what is needed of it.
+        let needed = try machine.pagesNeededFirst().filter { machine.regions[$0.region].unitPageCount == 1 }
+        let lane = PostcopySendingLane(tracker: tracker, writer: main.pages, regions: machine.regions)
+        try main.beginPages(.part)
+        for pages in needed.prefix(Self.firstPageLimit) { _ = try lane.send(region: pages.region, pages.range) }
+        try lane.flush()
+        try main.endSection(syncsChannels: false)
     }
 
     /// Marks units whole of which a part is dirty.

@@ -84,6 +84,16 @@ final class PageRequests: Sendable {
         }
     }
 
+    /// Whether there is a request that nobody has taken.
+    var isWaited: Bool { state.withLock { !$0.waiting.isEmpty } }
+
+    /// Those of `pageCount` pages from `start` on that a region has.
+    func pages(from start: Int, pageCount: Int, of region: Int) -> PageRange {
+        let all = regions[region].block.pageCount
+        let first = min(start, all)
+        return PageRange(first: PageIndex(first), pageCount: min(pageCount, all - first))
+    }
+
     /// Waits for a request, and takes it; nil at the end. For the thread of the preempt channel.
     func waitForNewest() -> Request? {
         while true {

@@ -41,10 +41,33 @@ final class UrgentSender: Sendable {
             let sent = try lane.lane.send(region: request.region, range)
             try lane.lane.flush()
             control.counters.addRequested(pages: sent)
+            try sendNeighbours(of: request, lane.lane)
         }
         try control.check()
         try lane.output.write(byteCount: 8) { StreamEncoder.writeRecord(.endOfSection, into: &$0) }
         try lane.output.flush()
+    }
+
+    /// How many pages behind a requested one, and before it, are sent on the same channel.
+    static let neighbourCounts = (after: 12, before: 4)
+    private static let neighbourStep = 4
+
+    /// Sends what the guest is likely to touch next, before it has to ask, as long as nobody does ask.
+    private func sendNeighbours(of request: PageRequests.Request, _ lane: PostcopySendingLane) throws {
+        let end = request.first + request.pageCount
+        let starts =
+            stride(from: end, to: end + Self.neighbourCounts.after, by: Self.neighbourStep)
+            + [max(0, request.first - Self.neighbourCounts.before)]
+        for start in starts {
+            if requests.isWaited { return }
+            let range = requests.pages(from: start, pageCount: Self.neighbourStep, of: request.region)
+            let sent = try lane.send(region: request.region, range)
+            if sent == 0 { continue }
+            try lane.flush()
+            // They count as pushed, so the push waits the longer for its turn.
+            _ = control.postcopyLimiter.reserve(sent * pageSize, at: control.runtime.now())
+            control.counters.addPushed(pages: sent)
+        }
     }
 
     /// Waits until everything that was asked for is sent, and the thread has ended.

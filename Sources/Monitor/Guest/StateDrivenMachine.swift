@@ -39,6 +39,7 @@ final class StateDrivenMachine: MigratableMachine {
     func saveDeviceState(wasRunning: Bool) throws -> SavedDeviceState {
         try machine.saveDeviceState(wasRunning: wasRunning)
     }
+    func pagesNeededFirst() throws -> [RegionPages] { try machine.pagesNeededFirst() }
     func checkSection(_ header: SectionHeader) throws { try machine.checkSection(header) }
     func loadDeviceState(_ section: DeviceSection) throws { try machine.loadDeviceState(section) }
     func finishLoading() throws -> Bool { try machine.finishLoading() }
