@@ -20,8 +20,8 @@ def show(hop):
         "method": counts.get("method")}.items()))
 
 
-def journey(hosts, cpus, ways, *words):
-    hops = ",".join(f"postcopy/{way}" for way in ways)
+def journey(hosts, cpus, ways, *words, mode="postcopy"):
+    hops = ",".join(f"{mode}/{way}" for way in ways)
     with Journey(hosts, "--cpus", str(cpus), "--work", "32", "--settle", "1", "--hops", hops, *ABOVE, *words) as trial:
         trial.run()
     for hop in trial.result["hops"]:
@@ -38,6 +38,13 @@ def a_guest_that_writes_more_than_the_link_carries_moves_by_postcopy_between_hos
 
 def four_processors_move_by_postcopy(hosts):
     journey(hosts, 4, ["tcp:a"], *CAPABILITIES)
+
+
+def a_guest_that_writes_more_than_the_link_carries_moves_by_hybrid_between_hosts_and_monitors(hosts):
+    hops = journey(hosts, 2, ["tcp:b", "tcp:a"], "--disk", new_disk(hosts), *CAPABILITIES, mode="hybrid")
+    check(all(hop["passes"] > 1 for hop in hops), "no pass came before the post-copy")
+    journey(hosts, 1, ["unix:a", "fd:a", "exec:a"], mode="hybrid")
+    journey(hosts, 4, ["tcp:a"], mode="hybrid")
 
 
 def a_postcopy_whose_link_goes_away_for_seconds_goes_on_over_a_new_one(hosts):
@@ -95,4 +102,6 @@ def wait_for(side, *expected):
 
 
 TESTS = [a_guest_that_writes_more_than_the_link_carries_moves_by_postcopy_between_hosts_and_monitors,
-         four_processors_move_by_postcopy, a_postcopy_whose_link_goes_away_for_seconds_goes_on_over_a_new_one]
+         four_processors_move_by_postcopy,
+         a_guest_that_writes_more_than_the_link_carries_moves_by_hybrid_between_hosts_and_monitors,
+         a_postcopy_whose_link_goes_away_for_seconds_goes_on_over_a_new_one]

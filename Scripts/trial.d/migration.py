@@ -90,6 +90,7 @@ class Hop:
     def __init__(self, options, hop, source, destination, port, results):
         self.options, self.hop, self.source, self.destination, self.port = options, hop, source, destination, port
         self.result = {"mode": hop.mode, "transport": hop.transport, "from": str(source), "to": str(destination)}
+        self.is_postcopy = hop.mode in ("postcopy", "hybrid")
         results.append(self.result)
 
     def run(self):
@@ -105,16 +106,18 @@ class Hop:
         parameters = {"downtime-limit": options.downtime_limit, "max-bandwidth": int(options.bandwidth * 1e6) or 10**12}
         if self.hop.mode != "saved" and (self.hop.transport != "exec" or self.source.kind == "apus"):
             capabilities.append("return-path")  # without it a source counts only its own part of the downtime
-        if self.hop.mode == "postcopy":
-            capabilities.append("postcopy-ram")
+        if self.is_postcopy:
+            capabilities += ["postcopy-ram", "hybrid"] if self.hop.mode == "hybrid" else ["postcopy-ram"]
             parameters["downtime-limit"] = 1  # or pre-copy may end the migration before post-copy starts
         if self.hop.mode == "multifd":
             capabilities.append("multifd")
             parameters["multifd-channels"] = options.channels
         for side in sides:
             # A monitor that was a destination has the capabilities of that hop still.
-            wanted = [{"capability": name, "state": name in capabilities}
-                      for name in sorted({"postcopy-ram", "multifd", "auto-converge", "return-path", *capabilities})]
+            known = {"postcopy-ram", "multifd", "auto-converge", "return-path", *capabilities}
+            if side.kind == "apus":
+                known.add("hybrid")
+            wanted = [{"capability": name, "state": name in capabilities} for name in sorted(known)]
             side.qmp.command("migrate-set-capabilities", capabilities=wanted)
             side.qmp.command("migrate-set-parameters", **parameters)
 
@@ -143,8 +146,8 @@ class Hop:
             time.sleep(0.05)
         if state["status"] != "completed":
             raise Failed(f"the migration is {state['status']}: {state.get('error-desc', 'no reason given')}")
-        if self.hop.mode == "postcopy" and not any(data.get("status") == "postcopy-active"
-                                                   for _, name, data in qmp.events if name == "MIGRATION"):
+        if self.is_postcopy and not any(data.get("status") == "postcopy-active"
+                                        for _, name, data in qmp.events if name == "MIGRATION"):
             raise Failed("the migration ended as a pre-copy")
         self.result.update({
             "wall_s": round(time.monotonic() - started, 2), "total_ms": state.get("total-time"),
@@ -160,7 +163,7 @@ class Hop:
         stopped, resumed = self.source.qmp.moment("STOP"), self.destination.qmp.moment("RESUME")
         if self.source.place is self.destination.place and stopped and resumed:
             self.result["stop_to_resume_ms"] = round(1e3 * (resumed - stopped), 1)
-        if self.hop.mode == "postcopy":
+        if self.is_postcopy:
             complete = self.destination.qmp.moment("MIGRATION", status="completed")
             self.result["last_page_ms"] = round(1e3 * (complete - resumed), 1) if complete and resumed else None
             self.result["postcopy"] = self.destination.qmp.command("query-migrate").get("postcopy")

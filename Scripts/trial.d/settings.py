@@ -10,6 +10,7 @@ import monitor
 import ways
 
 SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
+MODES = ("precopy", "postcopy", "hybrid", "multifd", "saved")
 Hop = collections.namedtuple("Hop", "mode transport place monitor")
 
 
@@ -71,8 +72,8 @@ def hops_of(options):
         mode, _, transport = way.partition("/")
         place, _, kind = rest.partition(":")
         hop = Hop(mode, transport or ("file" if mode == "saved" else "tcp"), place, kind)
-        if hop.mode not in ("precopy", "postcopy", "multifd", "saved") or hop.place not in ("here", "a", "b"):
-            raise SystemExit(f"trial: {text} is no hop: precopy, postcopy, multifd or saved, a colon, and here, a or b")
+        if hop.mode not in MODES or hop.place not in ("here", "a", "b"):
+            raise SystemExit(f"trial: {text} is no hop: {', '.join(MODES)}, a colon, and here, a or b")
         if hop.transport not in ways.TRANSPORTS or kind not in ("", *monitor.KINDS):
             raise SystemExit(f"trial: {text}: there are {', '.join(ways.TRANSPORTS)}, and {', '.join(monitor.KINDS)}")
         if (hop.mode == "saved") != (hop.transport == "file") and (hop.mode, hop.transport) != ("saved", "exec"):

@@ -176,6 +176,7 @@ extension Machine: MigratableMachine {
     }
 
     public func makeMissingMemory() throws -> any MissingMemory {
-        try UserFaultMemory(blocks: regions.map(\.block), virtualCPUThreads: virtualCPUThreadIDs)
+        let pageWaits = threads.cpus.count > 1 ? PageWaits(threads.cpus) : nil
+        return try UserFaultMemory(regions.map(\.block), virtualCPUThreadIDs, pageWaits)
     }
 }

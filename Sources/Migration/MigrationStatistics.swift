@@ -99,6 +99,8 @@ public struct OutgoingPostcopyStatistics: Equatable, Sendable {
     public var requestedPageCount = 0
     /// Pages sent without being asked for.
     public var pushedPageCount = 0
+    /// Pages sent while the guest stood still, because it cannot go on without them.
+    public var firstPageCount = 0
     /// What a person should know before post-copy begins: huge pages that make each wait long.
     public var warning: String?
 
@@ -139,6 +141,7 @@ final class TransferCounters: Sendable {
     private let missedZeroCopies = Atomic(0)
     private let pushedPages = Atomic(0)
     private let requestedPages = Atomic(0)
+    private let firstPages = Atomic(0)
     private let pressedBytes = Atomic(0)
     private let pressedNanoseconds = Atomic(0)
 
@@ -176,8 +179,10 @@ final class TransferCounters: Sendable {
     var missedZeroCopyCount: Int { missedZeroCopies.load(ordering: .relaxed) }
     func addPushed(pages: Int) { pushedPages.wrappingAdd(pages, ordering: .relaxed) }
     func addRequested(pages: Int) { requestedPages.wrappingAdd(pages, ordering: .relaxed) }
+    func addFirst(pages: Int) { firstPages.wrappingAdd(pages, ordering: .relaxed) }
     var pushedPageCount: Int { pushedPages.load(ordering: .relaxed) }
     var requestedPageCount: Int { requestedPages.load(ordering: .relaxed) }
+    var firstPageCount: Int { firstPages.load(ordering: .relaxed) }
 
     func addSkipped(_ count: Int) { skippedPages.wrappingAdd(count, ordering: .relaxed) }
 

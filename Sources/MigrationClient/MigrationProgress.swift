@@ -4,6 +4,8 @@ public import QMP
 public struct MigrationProgress: Equatable, Sendable {
     public var elapsed: Duration
     public var info: MigrationInfo
+    /// What the destination said last of a post-copy, if it was asked.
+    public var arriving: PostcopyInformation?
     /// Bytes per second since the last progress, by this side's clock.
     public var rate: Double
 

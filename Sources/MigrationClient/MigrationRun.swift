@@ -215,7 +215,8 @@ public actor MigrationRun {
         }
         if let last = lastProgress, now - last.time < .milliseconds(950) { return }
         lastProgress = (now, memory.transferred)
-        report(.progress(MigrationProgress(elapsed: now, info: info, rate: rate)))
+        let arriving = record.samples.last { $0.side == .destination }?.info.postcopy
+        report(.progress(MigrationProgress(elapsed: now, info: info, arriving: arriving, rate: rate)))
     }
 
     // MARK: Decisions on the way

@@ -23,6 +23,9 @@ public struct MigrationSummary: Equatable, Sendable {
     public var highestThrottle: Int?
     public var postcopyRequestCount: UInt64
     public var postcopyBlocktime: Duration?
+    /// What an Apus at the source sent in post-copy, and what one at the destination saw of it; nil without.
+    public var sentPostcopy: PostcopyInformation?
+    public var arrivedPostcopy: PostcopyInformation?
 
     /// Bytes sent for each byte of memory; nil when the memory's size is not known.
     public var ratio: Double? {
@@ -51,6 +54,9 @@ public struct MigrationSummary: Equatable, Sendable {
         averageRate = seconds > 0 ? Double(memory.transferred) / seconds : 0
         let arrived = record.samples.last { $0.side == .destination }?.info
         postcopyBlocktime = arrived?.postcopyBlocktime
+        sentPostcopy = infos.last { $0.postcopy?.pushedPages != nil }?.postcopy
+        arrivedPostcopy =
+            record.samples.last { $0.side == .destination && $0.info.postcopy?.faults != nil }?.info.postcopy
         stopToResume = Self.stopToResume(record.notices)
     }
 

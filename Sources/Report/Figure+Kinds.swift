@@ -42,6 +42,15 @@ extension Figure.Kind {
     public static let faultMaximum = Self(
         name: "fault-max-us", title: "Wait for a page, longest", heading: "max", unit: "µs", digits: 0,
         meaning: "The longest that a virtual CPU waited for one page.")
+    public static let pushedPages = Self(
+        name: "pushed-pages", title: "Pages pushed", heading: "pushed", unit: "", digits: 0,
+        meaning: "Pages that came in post-copy before anybody asked for them.")
+    public static let blocked = Self(
+        name: "blocked-ms", title: "A virtual CPU stood still", heading: "blocked", unit: "ms", digits: 0,
+        meaning: "How long the virtual CPU that waited most for pages stood still in all.")
+    public static let lastPage = Self(
+        name: "last-page-ms", title: "Time to the last page", heading: "last page", unit: "ms", digits: 0,
+        meaning: "From the moment at which the guest could run at the destination until all of its memory was there.")
     public static let sourceCost = Self(
         name: "source-cpu-s", title: "Processor time, source", heading: "CPU source", unit: "s", digits: 2,
         meaning: "Of the source's monitor while the guest moved, without its virtual CPUs.")

@@ -22,6 +22,11 @@ public struct MoveFigures: Equatable, Sendable {
         let requests = move.record?.samples.compactMap { $0.info.ram?.postcopyRequests }.max()
         add(.pageRequests, hasPostcopy ? requests.map { Double($0) } : nil)
         addFaults(move.record)
+        add(.pushedPages, hasPostcopy ? summary?.sentPostcopy?.pushedPages.map { Double($0) } : nil)
+        let blocked = summary?.arrivedPostcopy?.virtualCPUs?.map(\.total).max()
+        add(.blocked, blocked.map { $0 / .milliseconds(1) })
+        let lastPage = summary?.arrivedPostcopy?.timeToLastPage
+        add(.lastPage, lastPage.map { $0 / .milliseconds(1) })
         add(.sourceCost, (move.cost?.source).map { $0 / .seconds(1) })
         add(.destinationCost, (move.cost?.destination).map { $0 / .seconds(1) })
         add(.checkedPages, move.guest.flatMap { $0.checkedPageCount > 0 ? Double($0.checkedPageCount) : nil })

@@ -46,6 +46,19 @@ extension KVMTests {
             return false
         }
 
+        @Test func `what KVM counts tells a virtual CPU at work from one that was never run`() throws {
+            let machine = try BareMachine(.init())
+            let statistics = try machine.cpus[0].openStatistics()
+            let before = try statistics.read()
+            #expect(before == .init(pageFaultCount: 0, haltCount: 0, isBlocked: false))
+            try machine.boot(lively())
+            try machine.resume()
+            try #require(machine.lines.waitForStart() != nil, "\(machine.lines.all)")
+            machine.stop()
+            let after = try statistics.read()
+            #expect(after.pageFaultCount > 0)
+        }
+
         @Test func `an exit request made before running is not lost`() throws {
             let machine = try BareMachine(.init())
             try machine.boot(lively())

@@ -82,6 +82,19 @@ import Testing
         #expect((summary.normalPageCount, summary.zeroPageCount) == (8000, 8384))
     }
 
+    @Test func `have what each side tells of a post-copy, also when a later answer leaves it out`() throws {
+        var record = record()
+        let waits: QMPValue = ["count": 2, "p50": 40, "p99": 90, "max": 90, "total": 130]
+        let seen: QMPValue = ["faults": 3, "vcpus": .array([waits])]
+        let sent: QMPValue = ["pushed-pages": 7, "requested-pages": 2]
+        record.samples[0].answer = ["status": "postcopy-active", "postcopy": sent]
+        record.samples[1].answer = ["status": "postcopy-active", "postcopy": seen]
+        let summary = MigrationSummary(of: record)
+        #expect(summary.sentPostcopy?.pushedPages == 7 && summary.sentPostcopy?.requestedPages == 2)
+        #expect(summary.arrivedPostcopy?.faults == 3)
+        #expect(try #require(summary.arrivedPostcopy?.virtualCPUs).map(\.total) == [.microseconds(130)])
+    }
+
     @Test func `say nothing of a time between events in the wrong order`() {
         var record = record()
         record.notices[1] = notice(.milliseconds(890), .destination, "RESUME", 1_700_000_001, 99_000)

@@ -43,6 +43,12 @@ public final class SimulatedMissingMemory: MissingMemory, @unchecked Sendable {
     }
 
     public func listen() throws {
+        // As in a real memory, a page is there again when something was written to it since it was dropped.
+        for (region, place) in machine.regions.enumerated() {
+            for page in 0..<place.block.pageCount where !isThere[region][page] {
+                isThere[region][page] = place.block.bytes(at: page * pageSize, count: pageSize).contains { $0 != 0 }
+            }
+        }
         isListening = true
         hasListened = true
     }
@@ -61,7 +67,8 @@ public final class SimulatedMissingMemory: MissingMemory, @unchecked Sendable {
     }
 
     public func resolve(region: Int, page: Int) throws {
-        precondition(isThere[region][page], "seed \(simulation.seed): page \(page) is said to be there")
+        // A page that was received as zero before anybody touched it is there from now on.
+        isThere[region][page] = true
         simulation.wake(pageKey)
     }
 

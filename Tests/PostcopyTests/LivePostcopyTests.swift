@@ -69,7 +69,14 @@ struct LivePostcopyTests {
         #expect(postcopy.missingPageCount == 0 && postcopy.timeToLastPage != nil)
         // Each page once, and next to nothing beside the pages.
         let memory = pair.source.regions.reduce(0) { $0 + $1.block.pageCount }
-        #expect(moved.sent.postcopy.pushedPageCount + moved.sent.postcopy.requestedPageCount == memory)
+        let sent = moved.sent.postcopy
+        #expect(sent.firstPageCount + sent.pushedPageCount + sent.requestedPageCount == memory)
+        #expect(sent.firstPageCount > 0)
+        // For most waits it is known whose they are, though threads of the kernel may have waited.
+        let waits = postcopy.virtualCPULatencies.map(\.count)
+        #expect(waits.count == cpuCount && waits.reduce(0, +) <= postcopy.faultCount)
+        #expect(waits.reduce(0, +) * 2 > postcopy.latencies.count, "\(waits) of \(postcopy.latencies.count)")
+        #expect(zip(waits, postcopy.virtualCPULatencies).allSatisfy { ($0 > 0) == ($1.total > .zero) })
         #expect(moved.sent.transferredByteCount <= memory * 4096 * 105 / 100)
     }
 

@@ -25,6 +25,22 @@ import Transports
         _ = try UserFaultMemory(blocks: [block])
     }
 
+    @Test(.enabled(if: hasUserFault, "userfaultfd is not permitted"))
+    func `where the kernel does not serve the kind of memory, with what to do about it`() throws {
+        let shared = RAMBlock(name: "pc.ram", mapping: try MemoryMapping(.shared, byteCount: 4 << 20))
+        let error = #expect(throws: MigrationError.self) {
+            _ = try UserFaultMemory(blocks: [try block(), shared], withoutServing: [.shared])
+        }
+        #expect(
+            "\(try #require(error))"
+                == "RAM block pc.ram is shared memory, which this kernel's userfaultfd does not serve in post-copy "
+                + "(UFFD_FEATURE_MISSING_SHMEM, Linux 4.11): use a newer kernel, or start this monitor without shared=on."
+        )
+        // What the guest does not have need not be served.
+        _ = try UserFaultMemory(blocks: [shared], withoutServing: [.huge])
+        _ = try UserFaultMemory(blocks: [try block()], withoutServing: [.shared, .huge])
+    }
+
     @Test(.enabled(if: Privileges.canBeDropped, "this is not root, or userfaultfd is open to all"))
     func `where userfaultfd may not be used, with what to do about it`() throws {
         let block = try block()

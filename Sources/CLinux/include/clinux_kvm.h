@@ -19,6 +19,10 @@
 #define KVM_EXIT_MEMORY_FAULT 39
 #endif
 
+#ifndef KVM_GET_STATS_FD
+#define KVM_GET_STATS_FD _IO(KVMIO, 0xce)
+#endif
+
 // An anonymous enum imports as UInt32; a macro of this kind does not import.
 enum {
   CLINUX_KVM_GET_API_VERSION = KVM_GET_API_VERSION,
@@ -83,6 +87,7 @@ enum {
   CLINUX_KVM_INTERRUPT = KVM_INTERRUPT,
   CLINUX_KVM_NMI = KVM_NMI,
   CLINUX_KVM_TRANSLATE = KVM_TRANSLATE,
+  CLINUX_KVM_GET_STATS_FD = KVM_GET_STATS_FD,
 };
 
 // The result or -errno. KVM's own EINTR is an answer (a kicked virtual CPU), so nothing is retried here.

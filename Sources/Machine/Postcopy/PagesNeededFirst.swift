@@ -38,7 +38,8 @@ extension Machine {
         ]
         addresses += try cpu.getMSRs([Self.kernelGSBaseMSR]).registers.map(\.value)
         // The stack that an interrupt switches to: RSP0 of the task state segment.
-        if special.efer & 1 << 10 != 0, let task = PageWalk(special).translate(special.tr.base &+ 4, in: memory).address,
+        if special.efer & 1 << 10 != 0,
+            let task = PageWalk(special).translate(special.tr.base &+ 4, in: memory).address,
             let stack = try? memory.readUInt64(at: GuestAddress(task)), stack != 0
         {
             addresses.append(stack &- 8)

@@ -17,6 +17,7 @@ public final class UserFaultMemory: MissingMemory {
     let moves: Bool
     /// Virtual CPUs by their threads.
     private let virtualCPUs: [Int32: Int]
+    private let pageWaits: PageWaits?
     /// Regions of which pages were dropped.
     private let hasHoles = Mutex<Set<Int>>([])
     private let poller: Poller
@@ -42,13 +43,29 @@ public final class UserFaultMemory: MissingMemory {
     /// - Parameters:
     ///   - virtualCPUThreads: The kernel's ids of the virtual CPUs' threads, in the order of the virtual CPUs.
     ///   - avoids: Ways not to be used, though the kernel may have them: for tests and comparisons.
+    ///   - unserved: Kinds of memory that the kernel is taken not to serve: for tests.
     /// - Throws: `MigrationError.postcopyImpossible` with what is in the way and what to do about it.
-    public init(
-        blocks: [RAMBlock], virtualCPUThreads: [Int32] = [], avoiding avoids: Set<InstallMethod> = []
+    public convenience init(
+        blocks: [RAMBlock], virtualCPUThreads: [Int32] = [], avoiding avoids: Set<InstallMethod> = [],
+        withoutServing unserved: Set<WatchedKind> = []
     ) throws {
-        let supported = try Self.supportedFeatures()
-        let isShared = blocks.contains { $0.isShared && $0.hostPageByteCount == pageSize }
-        let isHuge = blocks.contains { $0.hostPageByteCount > pageSize }
+        try self.init(blocks, virtualCPUThreads, nil, avoiding: avoids, withoutServing: unserved)
+    }
+
+    /// - Parameter pageWaits: Knows of waits of the kernel's threads for whom they are.
+    init(
+        _ blocks: [RAMBlock], _ virtualCPUThreads: [Int32], _ pageWaits: PageWaits?,
+        avoiding avoids: Set<InstallMethod> = [], withoutServing unserved: Set<WatchedKind> = []
+    ) throws {
+        var supported = try Self.supportedFeatures()
+        for kind in unserved { supported.remove(kind.feature) }
+        for block in blocks {
+            if let kind = WatchedKind(of: block), !supported.contains(kind.feature) {
+                throw MigrationError.postcopyImpossible(kind.refusal(of: block))
+            }
+        }
+        let isShared = blocks.contains { WatchedKind(of: $0) == .shared }
+        let isHuge = blocks.contains { WatchedKind(of: $0) == .huge }
         var features: UserFault.Features = []
         if supported.contains(.threadIDs) { features.insert(.threadIDs) }
         moves = supported.contains(.move) && !avoids.contains(.move)
@@ -56,19 +73,16 @@ public final class UserFaultMemory: MissingMemory {
         let shows =
             supported.isSuperset(of: [.missingSharedMemory, .minorSharedMemory]) && !avoids.contains(.makePresent)
         if isShared {
-            guard supported.contains(.missingSharedMemory) else { throw Self.missing("shared memory") }
             features.insert(.missingSharedMemory)
             if shows { features.insert(.minorSharedMemory) }
         }
-        if isHuge {
-            guard supported.contains(.missingHugePages) else { throw Self.missing("huge pages") }
-            features.insert(.missingHugePages)
-        }
+        if isHuge { features.insert(.missingHugePages) }
         fault = try UserFault(features: features)
         self.blocks = try blocks.map { block in
             let hasView = block.isShared && block.hostPageByteCount == pageSize && shows
             return Block(block: block, view: hasView ? View(try block.secondView()) : nil)
         }
+        self.pageWaits = pageWaits
         virtualCPUs = Dictionary(virtualCPUThreads.enumerated().map { ($1, $0) }) { first, _ in first }
         method =
             if self.blocks.contains(where: { $0.view != nil }) { .makePresent } else if moves && !isHuge { .move } else
@@ -89,10 +103,6 @@ public final class UserFaultMemory: MissingMemory {
                     + "CAP_SYS_PTRACE, give it access to /dev/userfaultfd, or set sysctl vm.unprivileged_userfaultfd=1."
             )
         }
-    }
-
-    private static func missing(_ what: String) -> MigrationError {
-        .postcopyImpossible("This kernel's userfaultfd does not serve \(what), which this guest's memory is.")
     }
 
     /// Watches all memory for a moment, so that a kind that cannot be watched is known before it is needed.
@@ -147,12 +157,10 @@ public final class UserFaultMemory: MissingMemory {
     }
 
     /// The virtual CPU that waits in a thread, as far as that can be known.
-    ///
-    /// KVM lets a thread of the kernel wait in a virtual CPU's place (asynchronous page faults), and nobody says in
-    /// whose: with one virtual CPU it is that one.
     private func virtualCPU(of thread: Int32) -> Int? {
         if let index = virtualCPUs[thread] { return index }
-        return virtualCPUs.count == 1 && !ThreadIdentity(number: thread).isOwn ? 0 : nil
+        if ThreadIdentity(number: thread).isOwn { return nil }
+        return virtualCPUs.count == 1 ? 0 : pageWaits?.findNext()
     }
 
     private func located(_ fault: UserFault.Fault) -> MissingPageFault? {

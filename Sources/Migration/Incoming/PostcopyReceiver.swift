@@ -63,7 +63,8 @@ final class PostcopyReceiver: Sendable {
 
     init(
         memory: ReceivedMemory, pageCounts: [Int], missing: any MissingMemory, answers: AnswerQueue, regions: [Int],
-        decoder: StreamDecoder, hasUrgentChannel: Bool, runtime: any MigrationRuntime, onResumed: @escaping @Sendable () -> Void
+        decoder: StreamDecoder, hasUrgentChannel: Bool, runtime: any MigrationRuntime,
+        onResumed: @escaping @Sendable () -> Void
     ) throws {
         self.memory = memory
         self.missing = missing

@@ -103,6 +103,7 @@ public final class OutgoingMigration: Sendable {
         statistics.missedZeroCopyCount = control.counters.missedZeroCopyCount
         statistics.postcopy.pushedPageCount = control.counters.pushedPageCount
         statistics.postcopy.requestedPageCount = control.counters.requestedPageCount
+        statistics.postcopy.firstPageCount = control.counters.firstPageCount
         return statistics
     }
 }

@@ -114,7 +114,9 @@ extension OutgoingSession {
         let needed = try machine.pagesNeededFirst().filter { machine.regions[$0.region].unitPageCount == 1 }
         let lane = PostcopySendingLane(tracker: tracker, writer: main.pages, regions: machine.regions)
         try main.beginPages(.part)
-        for pages in needed.prefix(Self.firstPageLimit) { _ = try lane.send(region: pages.region, pages.range) }
+        for pages in needed.prefix(Self.firstPageLimit) {
+            control.counters.addFirst(pages: try lane.send(region: pages.region, pages.range))
+        }
         try lane.flush()
         try main.endSection(syncsChannels: false)
     }

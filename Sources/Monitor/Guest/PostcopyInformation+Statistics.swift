@@ -11,6 +11,7 @@ extension PostcopyInformation {
         joinedRequests = UInt64(statistics.postcopy.joinedRequestCount)
         requestedPages = UInt64(statistics.postcopy.requestedPageCount)
         pushedPages = UInt64(statistics.postcopy.pushedPageCount)
+        firstPages = UInt64(statistics.postcopy.firstPageCount)
         recoveries = UInt64(statistics.recoveryCount)
     }
 

@@ -12,6 +12,8 @@ public struct PostcopyInformation: Equatable, Sendable {
     /// Pages sent because they were asked for, and pages sent without.
     public var requestedPages: UInt64?
     public var pushedPages: UInt64?
+    /// Pages sent before the hand-over, because the guest cannot go on without them.
+    public var firstPages: UInt64?
     /// How pages are put into place: "copy", "move" or "continue".
     public var method: String?
     /// Touches of missing pages, and those of them that found somebody waiting already.
@@ -69,9 +71,9 @@ public struct PostcopyInformation: Equatable, Sendable {
 
     private static let counts: [(name: String, field: any WritableKeyPath<PostcopyInformation, UInt64?> & Sendable)] = [
         ("requests", \.requests), ("joined-requests", \.joinedRequests), ("requested-pages", \.requestedPages),
-        ("pushed-pages", \.pushedPages), ("faults", \.faults), ("joined-faults", \.joinedFaults),
-        ("waiting-pages", \.waitingPages), ("missing-pages", \.missingPages), ("installed-pages", \.installedPages),
-        ("zero-pages", \.zeroPages), ("recoveries", \.recoveries),
+        ("pushed-pages", \.pushedPages), ("first-pages", \.firstPages), ("faults", \.faults),
+        ("joined-faults", \.joinedFaults), ("waiting-pages", \.waitingPages), ("missing-pages", \.missingPages),
+        ("installed-pages", \.installedPages), ("zero-pages", \.zeroPages), ("recoveries", \.recoveries),
     ]
 
     public var value: QMPValue {

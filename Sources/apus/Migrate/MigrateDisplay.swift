@@ -134,6 +134,14 @@ extension MigrationProgress {
         if let memory = info.ram, memory.postcopyRequests > 0 {
             parts.append("\(memory.postcopyRequests) page requests")
         }
+        if let postcopy = info.postcopy, let pushed = postcopy.pushedPages, let requested = postcopy.requestedPages,
+            pushed + requested > 0
+        {
+            parts.append("pages pushed \(pushed), requested \(requested)")
+        }
+        if let faults = arriving?.faults, faults > 0, let latency = arriving?.latency {
+            parts.append("\(faults) faults, p50 \(latency.median.text), p99 \(latency.percentile99.text)")
+        }
         return parts
     }
 
@@ -153,6 +161,7 @@ extension MigrationProgress {
         var object: QMPObject = ["elapsed": .number(elapsed / .seconds(1)), "pass": QMPValue(pass)]
         object["rate"] = .number(rate)
         object["migrate"] = info.value
+        object["destination-postcopy"] = arriving?.value
         return .object(object)
     }
 }

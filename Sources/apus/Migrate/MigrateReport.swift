@@ -57,8 +57,39 @@ struct MigrateReport {
         row("passes", "\(summary.passCount)" + (summary.highestThrottle.map { ", throttled up to \($0)%" } ?? ""))
         if summary.memoryByteCount > 0 { row("sent", sent) }
         if summary.postcopyRequestCount > 0 { row("page requests", "\(summary.postcopyRequestCount)") }
-        if let blocktime = summary.postcopyBlocktime { row("blocked", blocktime.text) }
+        for (name, value) in postcopyRows { row(name, value) }
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// What post-copy did, and what the guest waited for.
+    private var postcopyRows: [(String, String)] {
+        var rows: [(String, String)] = []
+        if let sent = summary.sentPostcopy, let pushed = sent.pushedPages, let requested = sent.requestedPages,
+            pushed + requested > 0
+        {
+            let first = sent.firstPages.map { ", \($0) before the hand-over" } ?? ""
+            rows.append(("post-copy pages", "\(pushed) pushed, \(requested) requested\(first)"))
+        }
+        if let arrived = summary.arrivedPostcopy, let faults = arrived.faults {
+            rows.append(("faults", "\(faults)" + (arrived.latency.map { ", " + Self.waits($0) } ?? "")))
+            for (index, latency) in (arrived.virtualCPUs ?? []).enumerated() where latency.count > 0 {
+                let text = "stood still for \(latency.total.text) in \(latency.count) waits, "
+                rows.append(("virtual CPU \(index)", text + Self.waits(latency)))
+            }
+            let known = (arrived.virtualCPUs ?? []).reduce(0) { $0 + $1.count }
+            if let all = arrived.latency?.count, all > known {
+                rows.append(("other threads", "\(all - known) waits, for whom is not known"))
+            }
+            if let time = arrived.timeToLastPage {
+                rows.append(("last page", "\(time.text) after the guest could run at the destination"))
+            }
+        }
+        if let blocktime = summary.postcopyBlocktime { rows.append(("all blocked", blocktime.text)) }
+        return rows
+    }
+
+    private static func waits(_ latency: PostcopyInformation.Latency) -> String {
+        "p50 \(latency.median.text), p99 \(latency.percentile99.text), longest \(latency.maximum.text)"
     }
 
     private func cpus(_ count: Int) -> String { count == 1 ? ", 1 virtual CPU" : ", \(count) virtual CPUs" }
@@ -104,6 +135,8 @@ struct MigrateReport {
         object["zero-pages"] = QMPValue(summary.zeroPageCount)
         object["highest-throttle"] = summary.highestThrottle.map { QMPValue($0) }
         object["page-requests"] = QMPValue(summary.postcopyRequestCount)
+        object["source-postcopy"] = summary.sentPostcopy?.value
+        object["destination-postcopy"] = summary.arrivedPostcopy?.value
         return .object(object)
     }
 }
