@@ -21,7 +21,8 @@ PROMISE = re.compile(r"^\s*(holds|FAILS)\s+(.+): (-?[\d.]+|unknown), at (least|m
 BENCHMARKS = {
     "stream": (["stream"], ["--rounds", "3"]), "start": (["start"], ["--rounds", "3"]),
     "migrate": (["migrate"], ["--pairs", "2"]), "load": (["load"], ["--pairs", "1"]),
-    "load-lab": (["load", "--lab"], ["--pairs", "1"]), "postcopy": (["postcopy"], ["--rounds", "1"])}
+    "load-lab": (["load", "--lab"], ["--pairs", "1"]), "postcopy": (["postcopy"], ["--rounds", "1"]),
+    "install": (["install"], ["64", "3"])}
 # These write all samples to a file, as they come.
 KEEPING = ("migrate", "load", "load-lab")
 
