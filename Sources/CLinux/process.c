@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,6 +13,16 @@ int clinux_name_thread(const char *name) {
   char shortened[16] = {0};
   strncpy(shortened, name, 15);
   return -pthread_setname_np(pthread_self(), shortened);
+}
+
+int clinux_thread_niceness(int *niceness) {
+  errno = 0;
+  *niceness = getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid));
+  return -errno;
+}
+
+int clinux_set_thread_niceness(int niceness) {
+  return setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), niceness) < 0 ? -errno : 0;
 }
 
 void clinux_ignore_write_signals(void) {

@@ -1,5 +1,6 @@
 public import CLinux
 public import LinuxSystem
+internal import Synchronization
 
 /// The state of a virtual CPU, group by group, in the kernel's structures.
 ///
@@ -93,6 +94,7 @@ extension KVMVirtualCPU {
     /// Before the first run.
     public func setCPUID(_ entries: [kvm_cpuid_entry2]) throws(SystemError) {
         _ = try check(clinux_kvm_set_cpuid(descriptor.number, entries, UInt32(entries.count)), "KVM_SET_CPUID2")
+        refusals.withLock { $0 = [] }
     }
 
     /// The frequency of the guest's TSC in kHz.
@@ -117,10 +119,13 @@ extension KVMVirtualCPU {
     }
 
     /// Reads registers; one that the kernel refuses does not keep the others from being read.
+    ///
+    /// Each refusal costs another call, so the kernel is asked once only for a register that it does not have.
     public func getMSRs(_ indices: [UInt32]) throws(SystemError) -> MSRRead {
+        let unreadable = unreadableMSRs
         var registers: [ModelSpecificRegister] = []
         var refused: [UInt32] = []
-        var rest = indices.map { kvm_msr_entry(index: $0, reserved: 0, data: 0) }
+        var rest = indices.filter { !unreadable.contains($0) }.map { kvm_msr_entry(index: $0, reserved: 0, data: 0) }
         while !rest.isEmpty {
             let count = Int(
                 try check(clinux_kvm_get_msrs(descriptor.number, &rest, UInt32(rest.count)), "KVM_GET_MSRS"))
@@ -128,8 +133,12 @@ extension KVMVirtualCPU {
             if count < rest.count { refused.append(rest[count].index) }
             rest.removeFirst(min(rest.count, count + 1))
         }
-        return MSRRead(registers: registers, refused: refused)
+        if !refused.isEmpty { refusals.withLock { $0.formUnion(refused) } }
+        return MSRRead(registers: registers, refused: indices.filter { unreadable.contains($0) } + refused)
     }
+
+    /// Registers that the kernel has refused to read since the virtual CPU has its CPUID: it has no such registers.
+    public var unreadableMSRs: Set<UInt32> { refusals.withLock { $0 } }
 
     /// Sets registers in order; those that the kernel refused.
     public func setMSRs(_ registers: [ModelSpecificRegister]) throws(SystemError) -> [ModelSpecificRegister] {

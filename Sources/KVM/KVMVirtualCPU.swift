@@ -19,6 +19,7 @@ public final class KVMVirtualCPU: @unchecked Sendable {
     public let machine: KVMVirtualMachine
     public let index: Int
     let descriptor: OwnedDescriptor
+    let refusals = Mutex<Set<UInt32>>([])
 
     init(machine: KVMVirtualMachine, index: Int, descriptor: consuming OwnedDescriptor) throws(SystemError) {
         let size = try machine.system.virtualCPUMappingSize()

@@ -56,21 +56,13 @@ extension Machine {
         return state
     }
 
-    /// Transports with a device, in the order of the configuration, and the names of their sections.
-    var transportSections: [(name: String, transport: MMIOTransport)] {
-        configuration.devices.indices.map { position in
-            let index = MachineLayout.transport(forDevice: position)
-            return ("\(MachineLayout.path(ofTransport: index))/\(transports[index].sectionName)", transports[index])
-        }
-    }
-
     // MARK: Loading
 
     /// Says whether a section can be loaded, before its payload is read.
     public func checkSection(name: String, instance: Int, version: Int) throws {
         let newest: Int
         if let transport = transportSections.first(where: { $0.name == name }) {
-            newest = transport.transport.saveSection().version
+            newest = transport.transport.sectionVersion
         } else if let device = DeviceStateCatalog.device(for: name), isOwn(name, instance) {
             newest = type(of: device).currentVersion
         } else if name == "cpu" || name == "cpu_common" || name == "apic" {

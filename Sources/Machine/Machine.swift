@@ -32,6 +32,8 @@ public final class Machine: Sendable {
     public let events: GenericEventDevice
     /// Transports in the order of their addresses, most without a device.
     public let transports: [MMIOTransport]
+    /// Transports with a device, in the order of the configuration, and the names of their sections.
+    let transportSections: [(name: String, transport: MMIOTransport)]
 
     let kvm: KVMVirtualMachine
     let threads: VirtualCPUThreads
@@ -110,6 +112,10 @@ public final class Machine: Sendable {
         events = GenericEventDevice(
             line: KVMInterruptLine(machine: kvm, gsi: MachineLayout.eventInterrupt), receiver: relay)
         transports = try Self.makeTransports(configuration, kvm, memory)
+        transportSections = configuration.devices.indices.map { [transports] position in
+            let index = MachineLayout.transport(forDevice: position)
+            return ("\(MachineLayout.path(ofTransport: index))/\(transports[index].sectionName)", transports[index])
+        }
 
         let supported = try system.supportedCPUID()
         let hasDeadlineTimer = system.value(of: .tscDeadlineTimer) != 0

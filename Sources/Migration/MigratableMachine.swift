@@ -45,7 +45,7 @@ public protocol MigratableMachine: AnyObject, Sendable {
     /// The state of all devices while the guest is paused; `wasRunning` is what it is to be at the destination.
     func saveDeviceState(wasRunning: Bool) throws -> SavedDeviceState
     /// Of a paused guest: pages that the destination needs to load the devices and to run the guest's first instructions,
-    /// the most urgent first. Sent before the hand-over of a post-copy, which else begins with waiting for them.
+    /// the most urgent first. Sent in a post-copy while the devices are loaded, which else begins with waiting for them.
     func pagesNeededFirst() throws -> [RegionPages]
     /// Says whether a section can be loaded, before its contents are read.
     ///

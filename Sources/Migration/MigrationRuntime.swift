@@ -11,6 +11,11 @@ public protocol MigrationRuntime: AnyObject, Sendable {
     func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws -> any MigrationThread
     /// A gate that is closed.
     func makeGate() -> any MigrationGate
+    /// Whether the calling thread goes before all others of this host, as far as that is permitted.
+    ///
+    /// For threads for which a guest stands still: a host that is emptied is often a busy one, and each turn that such
+    /// a thread waits for is downtime.
+    func setUrgent(_ isUrgent: Bool)
 }
 
 /// A thread that was started and must be waited for.
@@ -30,16 +35,26 @@ public protocol MigrationGate: Sendable {
 /// Time, threads and gates of this system.
 public final class SystemRuntime: MigrationRuntime {
     private let start = ContinuousClock.now
+    private let usualNiceness = ThreadUrgency.niceness
 
     public init() {}
 
     public func now() -> Duration { ContinuousClock.now - start }
 
     public func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws -> any MigrationThread {
-        SystemThread(thread: try BlockingThread(name: name, body: body))
+        let thread = try BlockingThread(name: name) { [self] in
+            // A thread begins as urgent as the one that made it.
+            setUrgent(false)
+            body()
+        }
+        return SystemThread(thread: thread)
     }
 
     public func makeGate() -> any MigrationGate { SystemGate(runtime: self) }
+
+    public func setUrgent(_ isUrgent: Bool) {
+        ThreadUrgency.set(niceness: isUrgent ? ThreadUrgency.highest : usualNiceness)
+    }
 
     private struct SystemThread: MigrationThread {
         let thread: BlockingThread

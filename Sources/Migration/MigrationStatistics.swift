@@ -99,7 +99,7 @@ public struct OutgoingPostcopyStatistics: Equatable, Sendable {
     public var requestedPageCount = 0
     /// Pages sent without being asked for.
     public var pushedPageCount = 0
-    /// Pages sent while the guest stood still, because it cannot go on without them.
+    /// Pages sent before they were asked for because the guest cannot go on without them.
     public var firstPageCount = 0
     /// What a person should know before post-copy begins: huge pages that make each wait long.
     public var warning: String?
@@ -178,8 +178,13 @@ final class TransferCounters: Sendable {
     func addMissedZeroCopy() { missedZeroCopies.wrappingAdd(1, ordering: .relaxed) }
     var missedZeroCopyCount: Int { missedZeroCopies.load(ordering: .relaxed) }
     func addPushed(pages: Int) { pushedPages.wrappingAdd(pages, ordering: .relaxed) }
-    func addRequested(pages: Int) { requestedPages.wrappingAdd(pages, ordering: .relaxed) }
-    func addFirst(pages: Int) { firstPages.wrappingAdd(pages, ordering: .relaxed) }
+    func add(pages: Int, sentFor request: PageRequests.Request) {
+        if request.isAnticipated {
+            firstPages.wrappingAdd(pages, ordering: .relaxed)
+        } else {
+            requestedPages.wrappingAdd(pages, ordering: .relaxed)
+        }
+    }
     var pushedPageCount: Int { pushedPages.load(ordering: .relaxed) }
     var requestedPageCount: Int { requestedPages.load(ordering: .relaxed) }
     var firstPageCount: Int { firstPages.load(ordering: .relaxed) }

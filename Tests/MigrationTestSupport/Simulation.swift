@@ -53,6 +53,9 @@ public final class Simulation: MigrationRuntime, @unchecked Sendable {
 
     public func makeGate() -> any MigrationGate { SimulatedGate(simulation: self) }
 
+    /// Without effect: any order of threads may happen here anyway.
+    public func setUrgent(_ isUrgent: Bool) {}
+
     // MARK: Waiting
 
     /// Something that threads can wait for.

@@ -95,7 +95,8 @@ private func checkPostcopy(_ attempt: SimulatedPair.Attempt, of pair: SimulatedP
     if pair.recoveryCount == 0 && attempt.source == .completed {
         let sent = attempt.statistics.postcopy
         #expect(
-            sent.pushedPageCount + sent.requestedPageCount == pair.destination.missing?.installedPageCount,
+            sent.firstPageCount + sent.pushedPageCount + sent.requestedPageCount
+                == pair.destination.missing?.installedPageCount,
             "pages were sent twice, \(story)")
     }
 }

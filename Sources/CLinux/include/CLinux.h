@@ -95,6 +95,9 @@ int clinux_try_tap(void);
 
 // Threads and processes.
 int clinux_name_thread(const char *name);
+// Of the calling thread alone: Linux has a niceness for each.
+int clinux_thread_niceness(int *niceness);
+int clinux_set_thread_niceness(int niceness);
 void clinux_ignore_write_signals(void);
 // Makes SIGINT, SIGTERM and SIGHUP write their number, a byte, to `fd` instead of ending the process.
 int clinux_report_termination(int fd);

@@ -9,6 +9,9 @@ extension MMIOTransport: SectionDevice {
 
     public var sectionName: String { device.map { $0.sectionName } ?? name }
 
+    /// The newest version of the section that can be loaded, which is the one that is saved.
+    public var sectionVersion: Int { server?.device.sectionVersion ?? 0 }
+
     public func saveSection() -> SavedState {
         guard let server else { preconditionFailure("a transport without a device has no section") }
         return server.device.saveSection(virtioState(server))

@@ -56,6 +56,7 @@ extension VirtioBalloonState: VirtioDeviceState {}
 
 extension VirtioDevice {
     var sectionName: String { State.vmsdName }
+    var sectionVersion: Int { State.currentVersion }
 
     /// The whole section, with the transport's part `virtio`.
     func saveSection(_ virtio: VirtioState) -> SavedState {

@@ -98,10 +98,14 @@ extension CPUState {
 
     /// Every register with its value here, and whether a kernel without it loses anything.
     var msrs: [(register: ModelSpecificRegister, isDefault: Bool)] {
-        let fresh = CPUState()
-        return Self.msrFields.map { field in
+        zip(Self.msrFields, Self.freshValues).map { field, fresh in
             let value = field.get(self)
-            return (ModelSpecificRegister(field.index, value), value == field.get(fresh) || value == 0)
+            return (ModelSpecificRegister(field.index, value), value == fresh || value == 0)
         }
     }
+
+    private static let freshValues: [UInt64] = {
+        let fresh = CPUState()
+        return msrFields.map { $0.get(fresh) }
+    }()
 }

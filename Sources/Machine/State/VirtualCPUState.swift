@@ -112,7 +112,10 @@ extension VirtualCPUState {
     private func setMSRs(of virtualCPU: KVMVirtualCPU, _ layout: XSaveLayout) throws {
         var cpu = cpu
         cpu.narrowMemoryTypeMasks(to: layout.physicalAddressMask)
-        let registers = cpu.msrs.filter { $0.register.index != CPUState.timeStampCounterMSR }
+        let absent = virtualCPU.unreadableMSRs
+        let registers = cpu.msrs.filter { register, isDefault in
+            register.index != CPUState.timeStampCounterMSR && !(isDefault && absent.contains(register.index))
+        }
         let refused = Set(try virtualCPU.setMSRs(registers.map(\.register)))
         for (register, isDefault) in registers where refused.contains(register) && !isDefault {
             throw MachineStateError.refusedMSR(cpu: virtualCPU.index, index: register.index, value: register.value)

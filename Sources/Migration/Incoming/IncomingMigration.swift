@@ -17,6 +17,8 @@ public final class IncomingMigration: Sendable {
     private let postcopy: Mutex<Postcopy>
     /// Opened when a paused post-copy may go on.
     private let mayRecover: any MigrationGate
+    /// Open when there is a receiver of post-copy, or will never be one.
+    private let receiverIsKnown: any MigrationGate
 
     /// What other threads reach of a post-copy.
     private struct Postcopy {
@@ -41,6 +43,7 @@ public final class IncomingMigration: Sendable {
         self.runtime = runtime
         self.observer = observer
         mayRecover = runtime.makeGate()
+        receiverIsKnown = runtime.makeGate()
         let relay = UrgentRelay()
         connections = IncomingConnections(
             listener: listener, runtime: runtime, machine: machine, dialect: dialect
@@ -60,6 +63,7 @@ public final class IncomingMigration: Sendable {
         enter(.setup)
         let session = IncomingSession(migration: self)
         let wasRunning: Bool
+        defer { runtime.setUrgent(false) }
         do {
             switch try session.load() {
             case .all(let ran): wasRunning = ran
@@ -71,6 +75,7 @@ public final class IncomingMigration: Sendable {
             try session.takeDisks()
         } catch {
             let cause = connections.failure(or: error)
+            receiverIsKnown.open()
             session.abandonMemory()
             session.answer(code: 1, because: "\(cause)")
             session.drain()
@@ -81,6 +86,7 @@ public final class IncomingMigration: Sendable {
         // Everything is here and the disks are ours, so the guest is: a source that does not get the answer finds the
         // locks taken, or has no disk and does not go on by itself.
         session.answer(code: 0)
+        receiverIsKnown.open()
         var right = GuestRight.paused(guest)
         let start = runtime.now()
         if wasRunning && startsGuest {
@@ -167,10 +173,16 @@ public final class IncomingMigration: Sendable {
         return thread != nil
     }
 
-    func setReceiver(_ receiver: PostcopyReceiver) { postcopy.withLock { $0.receiver = receiver } }
+    func setReceiver(_ receiver: PostcopyReceiver) {
+        postcopy.withLock { $0.receiver = receiver }
+        receiverIsKnown.open()
+    }
+
     func setConnections(_ connections: IncomingConnections) { postcopy.withLock { $0.connections = connections } }
 
+    /// The first pages may come before LISTEN has been carried out.
     private func receiveUrgent(_ channel: any MigrationChannel, _ head: UInt32) {
+        receiverIsKnown.wait(until: nil)
         postcopy.withLock { $0.receiver }?.receiveUrgent(from: channel, head: head)
     }
 

@@ -15,6 +15,7 @@ final class IncomingSession {
     /// Whether the source wants answers.
     private(set) var hasReturnPath = false
     private var hasBegun = false
+    private var isUrgent = false
     /// What the configuration section has that does not fit.
     private var configurationError: (any Error)?
     /// Whether the source is Apus, and understands what is said to Apus only.
@@ -69,6 +70,7 @@ final class IncomingSession {
             try reader.refill(atLeast: byteCount)
             return true
         case .element(.package(let contents), let byteCount):
+            migration.runtime.setUrgent(true)
             let package = [UInt8](reader.unreadBytes[contents])
             reader.skip(byteCount)
             try loadPackage(package, reader)
@@ -188,6 +190,11 @@ final class IncomingSession {
     }
 
     private func begin(_ header: SectionHeader) throws {
+        // The end of memory and the devices are sent while the guest stands still.
+        if !isUrgent && (!header.isRAM || header.kind == .end) {
+            isUrgent = true
+            migration.runtime.setUrgent(true)
+        }
         if header.isRAM { return }
         guard header.kind == .full else {
             throw MigrationError.unexpected("a section \(header.name) that goes on while the guest runs")

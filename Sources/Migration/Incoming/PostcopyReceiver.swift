@@ -124,6 +124,7 @@ final class PostcopyReceiver: Sendable {
     // MARK: Faults
 
     private func serveFaults() {
+        runtime.setUrgent(true)
         do {
             while true {
                 let faults = try missing.waitForFaults()
@@ -369,6 +370,7 @@ final class PostcopyReceiver: Sendable {
 
     /// Receives what was asked for, until the channel ends. `head` are the four bytes that were read already.
     func receiveUrgent(from channel: any MigrationChannel, head: UInt32) {
+        runtime.setUrgent(true)
         do {
             let reader = ChannelReader(channel: channel, capacity: 128 << 10)
             reader.append(head)

@@ -93,8 +93,6 @@ extension OutgoingSession {
         for region in machine.regions where region.unitPageCount > 1 { widen(region) }
         let state = try progress.measure(\.save) { try machine.saveDeviceState(wasRunning: wasRunning) }
         try main.writeDiscards(of: machine.regions)
-        // Behind the discards, which tell the destination not to make huge pages of what it gets one by one.
-        try progress.measure(\.lastPages) { try sendPagesNeededFirst(main) }
         try progress.measure(\.disks) { try releaseDisks() }
         try checkReturnPath()
         try progress.measure(\.send) {
@@ -103,22 +101,19 @@ extension OutgoingSession {
             try main.writePackage(state)
         }
         main.channel.limitUnsentBytes(to: Self.unsentByteCount)
+        anticipateRequests()
     }
 
-    /// More than this is not sent while the guest stands still.
+    /// More than this is not sent before what is asked for.
     private static let firstPageLimit = 256
 
-    /// Sends what the destination would have to ask for before the guest can go on.
-    private func sendPagesNeededFirst(_ main: MainChannel) throws {
+    /// Has sent, while the destination loads its devices, what it would have to ask for before the guest can go on.
+    private func anticipateRequests() {
+        // The guest is on its way: what cannot be told now will be asked for.
+        guard let needed = try? machine.pagesNeededFirst() else { return }
         // A huge page costs more than the wait for what is needed of it.
-        let needed = try machine.pagesNeededFirst().filter { machine.regions[$0.region].unitPageCount == 1 }
-        let lane = PostcopySendingLane(tracker: tracker, writer: main.pages, regions: machine.regions)
-        try main.beginPages(.part)
-        for pages in needed.prefix(Self.firstPageLimit) {
-            control.counters.addFirst(pages: try lane.send(region: pages.region, pages.range))
-        }
-        try lane.flush()
-        try main.endSection(syncsChannels: false)
+        let single = needed.filter { machine.regions[$0.region].unitPageCount == 1 }
+        requests.anticipate(single.prefix(Self.firstPageLimit))
     }
 
     /// Marks units whole of which a part is dirty.
@@ -142,6 +137,7 @@ extension OutgoingSession {
     private func confirm() {
         if isConfirmed { return }
         isConfirmed = true
+        runtime.setUrgent(false)
         progress.endDowntime(at: returnPath?.pongTime(MainChannel.packagePing))
         progress.beginPostcopy(counters: control.counters.values)
         tracker.stop()
@@ -229,7 +225,7 @@ extension OutgoingSession {
             let wanted = PageRange(first: PageIndex(request.first), pageCount: request.pageCount)
             let sent = try lane.send(region: request.region, wanted)
             if sent > 0 { try lane.flush() }
-            control.counters.addRequested(pages: sent)
+            control.counters.add(pages: sent, sentFor: request)
         }
     }
 
@@ -275,6 +271,7 @@ extension OutgoingSession {
         // The guest stands still here, and may not for long.
         tracker.stop()
         machine.setThrottle(.none)
+        runtime.setUrgent(false)
         while true {
             progress.update { $0.linkError = "\(error)" }
             progress.enter(.postcopyPaused)

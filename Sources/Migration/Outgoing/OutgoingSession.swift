@@ -51,6 +51,8 @@ final class OutgoingSession {
         } catch {
             return rollBack(guest, error: error, wasRunning: wasRunning)
         }
+        runtime.setUrgent(true)
+        defer { runtime.setUrgent(false) }
         if ending == .postcopy { return runPostcopy(guest, wasRunning: wasRunning) }
         progress.enter(.switchover)
         progress.beginDowntime(counters: control.counters.values)

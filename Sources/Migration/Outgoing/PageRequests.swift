@@ -2,7 +2,8 @@ internal import GuestMemory
 internal import MigrationStream
 internal import Synchronization
 
-/// Pages that the destination waits for: the newest request first, and no page twice.
+/// Pages that the destination waits for: the newest request first, and no page twice; and behind them pages of which it is
+/// known that it will ask for them.
 ///
 /// The return path's thread adds, the thread that serves them takes. The main thread may wait at `gate`, which is opened
 /// with every request; the thread of a preempt channel has a gate of its own, because who closes a gate that another
@@ -13,6 +14,8 @@ final class PageRequests: Sendable {
         var region: Int
         var first: Int
         var pageCount: Int
+        /// Whether nobody has asked yet.
+        var isAnticipated = false
     }
 
     let gate: any MigrationGate
@@ -23,6 +26,8 @@ final class PageRequests: Sendable {
     private struct State {
         var waiting: [Request] = []
         var isWaiting: Set<Request> = []
+        /// The last is the first to be wanted.
+        var anticipated: [Request] = []
         var pivots: [Request] = []
         var lastRegion: Int?
         var count = 0
@@ -75,10 +80,22 @@ final class PageRequests: Sendable {
         urgentGate.open()
     }
 
-    /// The newest request, which is taken.
+    /// Adds pages that will be asked for, the most urgent first.
+    func anticipate(_ pages: some Sequence<RegionPages>) {
+        state.withLock { state in
+            state.anticipated = pages.reversed().map {
+                Request(
+                    region: $0.region, first: $0.range.first.value, pageCount: $0.range.pageCount, isAnticipated: true)
+            }
+        }
+        gate.open()
+        urgentGate.open()
+    }
+
+    /// The newest request, or when there is none the first that is anticipated; it is taken.
     func takeNewest() -> Request? {
         state.withLock { state in
-            guard let request = state.waiting.popLast() else { return nil }
+            guard let request = state.waiting.popLast() else { return state.anticipated.popLast() }
             state.isWaiting.remove(request)
             return request
         }
@@ -86,6 +103,9 @@ final class PageRequests: Sendable {
 
     /// Whether there is a request that nobody has taken.
     var isWaited: Bool { state.withLock { !$0.waiting.isEmpty } }
+
+    /// Whether there is nothing to take but what is anticipated.
+    var onlyAnticipates: Bool { state.withLock { $0.waiting.isEmpty && !$0.anticipated.isEmpty } }
 
     /// Those of `pageCount` pages from `start` on that a region has.
     func pages(from start: Int, pageCount: Int, of region: Int) -> PageRange {
@@ -124,6 +144,7 @@ final class PageRequests: Sendable {
         state.withLock { state in
             state.waiting = []
             state.isWaiting = []
+            state.anticipated = []
             state.pivots = []
             state.lastRegion = nil
             state.isEnded = false

@@ -29,6 +29,7 @@ final class UrgentSender: Sendable {
         let lane = Lane(
             output: output, lane: PostcopySendingLane(tracker: tracker, writer: writer, regions: regions))
         let started = try control.runtime.startThread("postcopy-urgent") { [self] in
+            control.runtime.setUrgent(true)
             do { try serve(lane) } catch { control.fail(error) }
         }
         thread.withLock { $0 = started }
@@ -39,9 +40,10 @@ final class UrgentSender: Sendable {
             try control.check()
             let range = PageRange(first: PageIndex(request.first), pageCount: request.pageCount)
             let sent = try lane.lane.send(region: request.region, range)
-            try lane.lane.flush()
-            control.counters.addRequested(pages: sent)
-            try sendNeighbours(of: request, lane.lane)
+            // What is only anticipated goes out together.
+            if !(request.isAnticipated && requests.onlyAnticipates) { try lane.lane.flush() }
+            control.counters.add(pages: sent, sentFor: request)
+            if !request.isAnticipated { try sendNeighbours(of: request, lane.lane) }
         }
         try control.check()
         try lane.output.write(byteCount: 8) { StreamEncoder.writeRecord(.endOfSection, into: &$0) }

@@ -12,7 +12,7 @@ public struct PostcopyInformation: Equatable, Sendable {
     /// Pages sent because they were asked for, and pages sent without.
     public var requestedPages: UInt64?
     public var pushedPages: UInt64?
-    /// Pages sent before the hand-over, because the guest cannot go on without them.
+    /// Pages sent before they were asked for because the guest cannot go on without them.
     public var firstPages: UInt64?
     /// How pages are put into place: "copy", "move" or "continue".
     public var method: String?

@@ -67,7 +67,7 @@ struct MigrateReport {
         if let sent = summary.sentPostcopy, let pushed = sent.pushedPages, let requested = sent.requestedPages,
             pushed + requested > 0
         {
-            let first = sent.firstPages.map { ", \($0) before the hand-over" } ?? ""
+            let first = sent.firstPages.map { ", \($0) needed first" } ?? ""
             rows.append(("post-copy pages", "\(pushed) pushed, \(requested) requested\(first)"))
         }
         if let arrived = summary.arrivedPostcopy, let faults = arrived.faults {

@@ -42,6 +42,18 @@ import Testing
         #expect(requests.takeNewest() == nil)
     }
 
+    @Test func `what is anticipated comes in its order, behind everything that was asked for`() throws {
+        let requests = try requests()
+        requests.anticipate(
+            [8, 0].map { RegionPages(region: 0, range: PageRange(first: PageIndex($0), pageCount: 4)) })
+        #expect(requests.onlyAnticipates && !requests.isWaited)
+        try requests.add(request(4, block: "ram"))
+        #expect(!requests.onlyAnticipates && requests.isWaited)
+        let taken = (0..<3).compactMap { _ in requests.takeNewest() }
+        #expect(taken.map(\.first) == [4, 8, 0] && taken.map(\.isAnticipated) == [false, true, true])
+        #expect(requests.takeNewest() == nil && !requests.onlyAnticipates && requests.counts == (1, 0))
+    }
+
     @Test func `who waits gets what is left, and then the end`() throws {
         let requests = try requests()
         try requests.add(request(0, block: "ram"))
