@@ -46,6 +46,8 @@ import Testing
             #expect(kill(monitor.id, 0) == 0)
             #expect(FileManager.default.fileExists(atPath: "\(monitor.folder)/guest.elf"))
         }
+        other.process.interrupt()
+        #expect(try other.process.waitForExit(within: .seconds(30)) == 130)
     }
 
     private struct Monitor {
