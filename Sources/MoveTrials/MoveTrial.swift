@@ -82,9 +82,9 @@ final class MoveTrial: Sendable {
             move.cost = ProcessorCost(source: after - before, destination: arrived)
         }
         move.record = record
-        try check(record)
-        // Of a guest that found something wrong, too.
+        // Also of a guest that stayed, or found something wrong.
         defer { move.guest = trace(since: record.start) }
+        try check(record)
         try await coolDown(destination)
         if let client { move.network = client.end() }
         if let complaint = lines.complaint { throw TrialFailure("The guest found something wrong: \(complaint)") }

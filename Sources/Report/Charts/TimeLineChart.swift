@@ -25,7 +25,7 @@ struct TimeLineChart {
 
     var picture: (drawing: Drawing, description: String) {
         let showsGuest = (others + [series]).contains { !$0.guestSpeed.isEmpty || !$0.throttle.isEmpty }
-        var drawing = Drawing(height: 46 + (showsGuest ? 3 : 2) * (Self.panelHeight + Self.panelGap) - 10)
+        var drawing = Drawing(height: 46 + (showsGuest ? 3 : 2) * (Self.panelHeight + Self.panelGap))
         drawPhases(in: &drawing)
         var top = 62.0
         let rates: [Line] = [("bandwidth", \.bandwidth), ("dirty-rate", \.dirtyRate)]
