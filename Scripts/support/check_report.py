@@ -26,7 +26,7 @@ addEventListener("load", () => {
     return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
   }).map(t => t.textContent);
   const small = all("svg text").map(t => t.getBoundingClientRect().height).filter(h => h < 8).length;
-  const unit = /\b(ms|µs|s|MiB|MiB\/s|pages|lines|faults)\b|%|×|failed/;
+  const unit = /(^|[\s,])(ms|µs|s|MiB|MiB\/s|pages|lines|faults)($|[\s,])|%|×|failed/;
   const paint = e => { const c = getComputedStyle(e); return c.fill === "none" ? c.stroke : c.fill; };
   const unexplained = all("figure").flatMap(f => {
     const keys = [...f.querySelectorAll(".key")].map(k => getComputedStyle(k).backgroundColor);

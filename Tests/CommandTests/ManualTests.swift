@@ -16,7 +16,7 @@ import Testing
         #expect(names == commands.map { "apus\($0).1" }.sorted())
         let compare = try page("apus-compare.1")
         for text in [
-            "apus-compare \\- Move a running guest in every mode", "\\fB\\-q\\fP, \\fB\\-\\-quiet\\fP\n",
+            "apus\\-compare \\- Move a running guest in every mode", "\\fB\\-q\\fP, \\fB\\-\\-quiet\\fP\n",
             "Guest memory. Default: 256M.\n", ".SH EXAMPLES\n",
             "apus compare \\-\\-transports tcp,unix \\-\\-rounds 3\n",
             ".SH EXIT STATUS\n.PP\n0 every move succeeded", "\\fBapus\\-migrate\\fP(1)",
