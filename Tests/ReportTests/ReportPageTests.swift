@@ -69,6 +69,17 @@ import Testing
         #expect(!plot.contains("<script") && !plot.contains("NaN"))
     }
 
+    @Test func `shows of the guest's last line what it tells of the time that is shown`() {
+        var move = precopyMove()
+        // The move takes 1 s, the picture shows 1.15 s, and the guest is silent from 1 s to 3 s.
+        move.guest?.looks.removeAll { $0.time > .seconds(1) }
+        move.guest?.looks.append(.init(time: .seconds(3), work: 35_000, gap: .zero))
+        let page = ReportPage(comparison([move])).html
+        let path = page.firstMatch(of: /class="line speed" d="([^"]*)"/).map { String($0.1) } ?? ""
+        // The right edge of the plot.
+        #expect(path.split(separator: "L").last?.hasPrefix("352 ") == true, "\(path)")
+    }
+
     @Test func `stands alone: no script, nothing from elsewhere`() {
         let page = ReportPage(comparison([precopyMove(), postcopyMove()])).html
         for word in ["<script", "http:", "https:", "url(", "@import", "<link", "<img", "NaN"] {

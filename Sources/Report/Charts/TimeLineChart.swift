@@ -109,9 +109,11 @@ struct TimeLineChart {
         }
     }
 
-    /// Those in the time that is shown.
+    /// Those in the time that is shown; of a span that reaches beyond it the part that is.
     private func points(_ line: Line, of series: MoveSeries) -> [MoveSeries.Point] {
-        series[keyPath: line.points].filter { $0.time <= time.limit && $0.time > -0.001 }
+        let points = series[keyPath: line.points].filter { $0.time > -0.001 }
+        let next = points.first { $0.time > time.limit }.map { MoveSeries.Point(time: time.limit, value: $0.value) }
+        return points.filter { $0.time <= time.limit } + [next].compactMap(\.self)
     }
 
     /// Each value holds for the time since the point before.
