@@ -179,7 +179,8 @@ let package = Package(
         .testTarget(
             name: "ReportTests", dependencies: ["Report", "MigrationRecords", "QMP"], swiftSettings: settings),
         // Whole machines on this host, which are moved: one after the other.
-        .testTarget(name: "CompareTests", dependencies: ["apus", "PeerSupport"], swiftSettings: settings),
+        .testTarget(
+            name: "CompareTests", dependencies: ["apus", "LinuxSystem", "PeerSupport"], swiftSettings: settings),
 
         // With real QEMUs: each test starts machines of its own, so they run one after the other.
         .testTarget(name: "PeerTests", dependencies: ["apus", "PeerSupport", "LinuxSystem"], swiftSettings: settings),

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import time
 
@@ -46,6 +47,26 @@ def an_interrupted_lab_leaves_nothing_and_says_so(ground):
     ground.expect_nothing_left()
 
 
+def a_lab_that_is_interrupted_while_it_starts_leaves_nothing(ground):
+    process = ground.open("start")
+    ground.wait_for_emulator()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate()
+    check(process.returncode == 130, f"status {process.returncode}, not 130")
+    check(output == "", f"the output is {output!r}")
+    ground.expect_nothing_left()
+
+
+def a_lab_whose_owner_ends_while_it_starts_leaves_nothing(ground):
+    with subprocess.Popen(["sleep", "1000"]) as owner:
+        process = ground.open("start", "--owner", str(owner.pid))
+        ground.wait_for_emulator()
+        owner.kill()
+    output, _ = process.communicate()
+    check(process.returncode != 0 and output == "", f"status {process.returncode}, output {output!r}")
+    ground.expect_nothing_left()
+
+
 def a_killed_lab_takes_its_hosts_along_and_the_next_one_sweeps_its_folder(ground):
     process = ground.open("run", "--", "true")
     ground.wait_for_emulator()
@@ -78,5 +99,6 @@ def what_is_missing_is_said_in_one_line(ground):
 TESTS = [what_is_missing_is_said_in_one_line,
          a_lab_that_dies_is_started_once_more_and_the_commands_status_returned,
          a_command_past_its_limit_is_told_from_a_lab_that_hangs, a_lab_that_hangs_is_noticed_and_said,
-         an_interrupted_lab_leaves_nothing_and_says_so,
+         an_interrupted_lab_leaves_nothing_and_says_so, a_lab_that_is_interrupted_while_it_starts_leaves_nothing,
+         a_lab_whose_owner_ends_while_it_starts_leaves_nothing,
          a_killed_lab_takes_its_hosts_along_and_the_next_one_sweeps_its_folder]

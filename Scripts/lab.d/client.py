@@ -2,9 +2,11 @@
 
 import json
 import os
+import select
 import selectors
 import signal
 import socket
+import struct
 import sys
 
 import frames
@@ -25,6 +27,17 @@ def connect(folder):
     return connection
 
 
+def wait_for_server(connection):
+    """Waits until the process behind a connection that it has closed is gone, for at most 10 s."""
+    identifier = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    try:
+        process = os.pidfd_open(identifier)
+    except OSError:
+        return
+    select.select([process], [], [], 10)
+    os.close(process)
+
+
 def receive_frames(connection):
     decoder = frames.Decoder()
     while data := connection.recv(1 << 18):
@@ -38,6 +51,7 @@ def ask(folder, request):
         for kind, _, content in receive_frames(connection):
             if kind == frames.REPLY:
                 return json.loads(content)
+        wait_for_server(connection)
     return None
 
 

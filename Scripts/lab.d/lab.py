@@ -281,18 +281,31 @@ async def run(options, images):
 async def serve_until_stopped(options, images, announce):
     """`lab start`: announce(folder) is called when the lab can be used."""
     processes.adopt_orphans()
-    interruption = Interruption()
+    ends = [Interruption().future, asyncio.create_task(processes.wait_for_end(options.owner))]
+    is_up = False
+
+    async def whole():
+        nonlocal is_up
+        async with Lab(options, images) as lab:
+            is_up = True
+            announce(lab.folder)
+            await asyncio.wait([lab.stop_asked, *ends], timeout=options.timeout, return_when=asyncio.FIRST_COMPLETED)
+
     for last in (False, True):
+        task = asyncio.create_task(whole())
+        await asyncio.wait([task, *ends], return_when=asyncio.FIRST_COMPLETED)
+        # A lab that is up sees for itself that it has to end; one that boots is not waited for.
+        if not task.done() and not is_up:
+            task.cancel()
         try:
-            async with Lab(options, images) as lab:
-                announce(lab.folder)
-                owner = asyncio.create_task(processes.wait_for_end(options.owner))
-                await asyncio.wait([lab.stop_asked, interruption.future, owner], timeout=options.timeout,
-                                   return_when=asyncio.FIRST_COMPLETED)
-                owner.cancel()
-            return 0
+            await task
+            break
+        except asyncio.CancelledError:
+            return 128 + ends[0].result() if ends[0].done() else STATUS_LOST
         except host.HostLost as error:
             say(f"the lab failed at its start: {error}")
             if last:
                 return STATUS_LOST
             say("trying once more")
+    ends[1].cancel()
+    return 0

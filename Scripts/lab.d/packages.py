@@ -58,6 +58,9 @@ def concrete_package(metapackage):
 def unpack(package, folder):
     """Downloads a package without installing it and unpacks it at folder, which appears whole or not at all."""
     fetch, unpacker = find_tool("apt-get", "apt"), find_tool("dpkg-deb", "dpkg")
+    # Of a start that was killed: whoever unpacks holds the lock of the cache.
+    for remains in cache_folder().glob(".unpack-*"):
+        shutil.rmtree(remains, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=cache_folder()) as temporary:
         fetched = subprocess.run([fetch, "-qq", "-o", "APT::Sandbox::User=root", "download", package],
                                  cwd=temporary, capture_output=True, text=True)

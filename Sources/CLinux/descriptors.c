@@ -7,6 +7,7 @@
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <termios.h>
@@ -61,6 +62,20 @@ int clinux_list_folder(const char *path, void *context, void (*visit)(void *cont
   int result = -errno;
   closedir(folder);
   return result;
+}
+
+int clinux_lock_folder(const char *path) {
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  struct stat mine, there;
+  int code = 0;
+  if (flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &mine) < 0) code = errno;
+  // Between being opened and locked it may have been removed by who thought it was left behind.
+  else if (lstat(path, &there) < 0 || there.st_ino != mine.st_ino || there.st_dev != mine.st_dev) code = ESTALE;
+  else if (mine.st_uid != geteuid()) code = EPERM;
+  if (code == 0) return fd;
+  close(fd);
+  return -code;
 }
 
 int clinux_try_tap(void) {

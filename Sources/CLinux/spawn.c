@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,48 +20,86 @@ static int duplicate_above(int fd, const int *targets, int count) {
   return result < 0 ? -errno : result;
 }
 
-int clinux_spawn(const char *path, int search, char *const arguments[], char *const environment[], const int *sources,
-                 const int *targets, int count, int new_group) {
-  if (count < 0 || count > CLINUX_MAXIMUM_DESCRIPTORS) return -EINVAL;
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawnattr_init(&attributes);
-  int high[CLINUX_MAXIMUM_DESCRIPTORS], made = 0, code = 0, last = -1;
-  pid_t process = -1;
-  for (; made < count && code == 0; made++) {
-    high[made] = duplicate_above(sources[made], targets, count);
-    if (high[made] < 0) {
-      code = -high[made];
-      break;
-    }
-    code = posix_spawn_file_actions_adddup2(&actions, high[made], targets[made]);
-    if (targets[made] > last) last = targets[made];
+// What a child does before it is the program.
+struct start {
+  const char *path;
+  int search;
+  char *const *arguments, *const *environment;
+  const int *sources, *targets;
+  int count, new_group;
+  pid_t parent;  // 0: the child may outlive it
+};
+
+// Runs in the child, which shares this memory until it is the program: system calls only. An errno; 0 never.
+static int become(const struct start *start) {
+  if (start->parent != 0) {
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) return errno;
+    if (getppid() != start->parent) _exit(127);
+  }
+  // Ignored signals would stay ignored; that some cannot be set is no matter.
+  struct sigaction standard = {.sa_handler = SIG_DFL};
+  for (int number = 1; number < NSIG; number++) sigaction(number, &standard, NULL);
+  if (start->new_group && setpgid(0, 0) < 0) return errno;
+  int last = -1;
+  for (int i = 0; i < start->count; i++) {
+    if (dup2(start->sources[i], start->targets[i]) < 0) return errno;
+    if (start->targets[i] > last) last = start->targets[i];
   }
   // What lies between the targets, then everything above them.
-  for (int fd = 0; fd < last && code == 0; fd++) {
+  for (int fd = 0; fd < last; fd++) {
     int wanted = 0;
-    for (int i = 0; i < count; i++) wanted |= targets[i] == fd;
-    if (!wanted && fcntl(fd, F_GETFD) >= 0) code = posix_spawn_file_actions_addclose(&actions, fd);
+    for (int i = 0; i < start->count; i++) wanted |= start->targets[i] == fd;
+    if (!wanted) close(fd);
   }
-  if (code == 0) code = posix_spawn_file_actions_addclosefrom_np(&actions, last + 1);
-  if (code == 0) {
-    sigset_t all, none;
-    sigfillset(&all);
-    sigemptyset(&none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setflags(&attributes, (short)(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK |
-                                                  (new_group ? POSIX_SPAWN_SETPGROUP : 0)));
-    char *const *variables = environment ? environment : environ;
-    code = search ? posix_spawnp(&process, path, &actions, &attributes, arguments, variables)
-                  : posix_spawn(&process, path, &actions, &attributes, arguments, variables);
+  if (close_range((unsigned)(last + 1), ~0u, 0) < 0) return errno;
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  if (start->search) execvpe(start->path, start->arguments, start->environment);
+  else execve(start->path, start->arguments, start->environment);
+  return errno;
+}
+
+// As posix_spawn does it, which knows no parent death signal: the child borrows this memory, however large, and this
+// thread waits for it to be the program. No handler of ours may run in it, so all signals are blocked.
+static int start_child(const struct start *start) {
+  sigset_t all, previous;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &previous);
+  volatile int code = 0;
+  pid_t process = vfork();
+  if (process == 0) {
+    code = become(start);
+    _exit(127);
+  }
+  if (process < 0) code = errno;
+  else if (code != 0) waitpid(process, NULL, 0);
+  pthread_sigmask(SIG_SETMASK, &previous, NULL);
+  return code != 0 ? -code : process;
+}
+
+int clinux_spawn(const char *path, int search, char *const arguments[], char *const environment[], const int *sources,
+                 const int *targets, int count, int new_group, int ends_with_thread) {
+  if (count < 0 || count > CLINUX_MAXIMUM_DESCRIPTORS) return -EINVAL;
+  int high[CLINUX_MAXIMUM_DESCRIPTORS], made = 0, result = 0;
+  for (; made < count && result >= 0; made++) {
+    result = high[made] = duplicate_above(sources[made], targets, count);
+    if (result < 0) break;
+  }
+  if (result >= 0) {
+    struct start start = {.path = path,
+                          .search = search,
+                          .arguments = arguments,
+                          .environment = environment ? environment : environ,
+                          .sources = high,
+                          .targets = targets,
+                          .count = count,
+                          .new_group = new_group,
+                          .parent = ends_with_thread ? getpid() : 0};
+    result = start_child(&start);
   }
   for (int i = 0; i < made; i++) close(high[i]);
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
-  return code != 0 ? -code : process;
+  return result;
 }
 
 int clinux_wait(int process, int block, int *status) {

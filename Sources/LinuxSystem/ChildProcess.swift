@@ -26,33 +26,65 @@ public final class ChildProcess: Sendable {
     /// The process id, meaningful until the process was waited for.
     public let processID: Int32
     private let ending: Mutex<Ending?>
+    /// With the thread that starts it the child is killed: it lives as long as the child.
+    private let guardian: BlockingThread?
 
     /// Starts `program`, looked up in PATH if it has no slash.
     ///
     /// `arguments` go without the program's name. `environment` nil: this process's own; else `NAME=value` entries.
     /// The child has `descriptors` and nothing else; a standard stream that is not named is closed, so name all three.
+    /// With `endsWithThisProcess` the kernel kills it when this process ends in whatever way, SIGKILL included.
     ///
     /// - Throws: `SystemError` if the program cannot be run (ENOENT, EACCES).
     public init(
-        program: String, arguments: [String], descriptors: [Descriptor], environment: [String]? = nil
+        program: String, arguments: [String], descriptors: [Descriptor], environment: [String]? = nil,
+        endsWithThisProcess: Bool = false
     ) throws(SystemError) {
-        let result = withCStringArray([program] + arguments) { arguments in
-            withCStringArray(environment ?? []) { variables in
-                clinux_spawn(
-                    program, program.contains("/") ? 0 : 1, arguments, environment == nil ? nil : variables,
-                    descriptors.map(\.source), descriptors.map(\.target), Int32(descriptors.count), 1)
+        let spawn: @Sendable () -> Int32 = {
+            withCStringArray([program] + arguments) { arguments in
+                withCStringArray(environment ?? []) { variables in
+                    clinux_spawn(
+                        program, program.contains("/") ? 0 : 1, arguments, environment == nil ? nil : variables,
+                        descriptors.map(\.source), descriptors.map(\.target), Int32(descriptors.count), 1,
+                        endsWithThisProcess ? 1 : 0)
+                }
             }
         }
+        var result: Int32 = 0
+        (result, guardian) = endsWithThisProcess ? try Self.startGuarded(spawn) : (spawn(), nil)
         processID = try check(result, "posix_spawn", program)
         ending = Mutex(nil)
     }
 
+    /// Calls `spawn` on a thread that then stays until the child has ended.
+    private static func startGuarded(
+        _ spawn: @escaping @Sendable () -> Int32
+    ) throws(SystemError) -> (Int32, BlockingThread?) {
+        let result = Atomic<Int32>(0)
+        let isStarted = Gate()
+        let thread = try BlockingThread(name: "child") {
+            let process = spawn()
+            // Opened before anybody can have waited for the child.
+            let descriptor = process < 0 ? process : clinux_pidfd(process)
+            result.store(process, ordering: .releasing)
+            isStarted.open()
+            guard descriptor >= 0 else { return }
+            let child = OwnedDescriptor(adopting: descriptor)
+            var entry = pollfd(fd: child.number, events: Int16(POLLIN), revents: 0)
+            _ = clinux_poll(&entry, 1, -1)
+        }
+        isStarted.wait()
+        return (result.load(ordering: .acquiring), thread)
+    }
+
     deinit {
         let isRunning = ending.withLock { $0 == nil }
-        guard isRunning else { return }
-        var status: Int32 = 0
-        _ = clinux_signal_process(processID, SIGKILL)
-        _ = clinux_wait(processID, 1, &status)
+        if isRunning {
+            var status: Int32 = 0
+            _ = clinux_signal_process(processID, SIGKILL)
+            _ = clinux_wait(processID, 1, &status)
+        }
+        guardian?.join()
     }
 
     /// Sends a signal; nothing happens once the process was waited for.

@@ -27,7 +27,7 @@ final class MonitorProcess: Sendable {
             arguments: ["run", "--name", "trial", "--qmp", "unix:\(socketPath)", "--serial", "stdio"] + arguments,
             descriptors: [
                 .init(nothing.number, as: 0), .init(pipe.writing.number, as: 1), .init(errors.number, as: 2),
-            ])
+            ], endsWithThisProcess: true)
         try lines.read(try pipe.reading.duplicate(), from: side)
     }
 

@@ -26,7 +26,7 @@ final class MoveTrial: Sendable {
         self.mode = mode
         self.transport = transport
         self.report = report
-        folder = try TemporaryFolder(named: "apus-compare")
+        folder = try TemporaryFolder(named: "apus-trial")
         lines = GuestLines { line in report(.line(line.side, line.text, isReport: line.report != nil)) }
     }
 
@@ -65,9 +65,10 @@ final class MoveTrial: Sendable {
         report(.moving)
         let threads = (try await sourceLink.virtualCPUThreads(), try await destinationLink.virtualCPUThreads())
         let before = source.cost(without: threads.0)
-        let watchdog = Task { [limit = plan.limit] in
+        // Not held by it: the folder goes away with the trial, and the process may end right after that.
+        let watchdog = Task { [weak self, limit = plan.limit] in
             try await Task.sleep(for: limit + .seconds(30))
-            abandon()
+            self?.abandon()
         }
         defer { watchdog.cancel() }
         let migration = MigrationRun(
@@ -81,9 +82,10 @@ final class MoveTrial: Sendable {
             move.cost = ProcessorCost(source: after - before, destination: arrived)
         }
         move.record = record
+        // Also of a guest that stayed, or found something wrong.
+        defer { move.guest = trace(since: record.start) }
         try check(record)
         try await coolDown(destination)
-        move.guest = trace(since: record.start)
         if let client { move.network = client.end() }
         if let complaint = lines.complaint { throw TrialFailure("The guest found something wrong: \(complaint)") }
     }

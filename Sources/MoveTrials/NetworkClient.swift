@@ -20,7 +20,7 @@ final class NetworkClient: Sendable {
             program: "ping", arguments: ["-n", "-i", "0.02", address],
             descriptors: [
                 .init(nothing.number, as: 0), .init(pipe.writing.number, as: 1), .init(nothing.number, as: 2),
-            ])
+            ], endsWithThisProcess: true)
         let stream = try StreamDescriptor(adopting: try pipe.reading.duplicate())
         _ = try BlockingThread(name: "ping") { [self] in
             var buffer = [UInt8](repeating: 0, count: 4096)

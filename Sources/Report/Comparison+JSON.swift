@@ -5,8 +5,11 @@ extension Comparison {
     /// The whole comparison for programs; figures are those of the table and the page, to the last digit.
     ///
     ///     {"format": 1, "title", "date": {"seconds", "microseconds"}, "conditions": {NAME: VALUE}, "succeeded",
-    ///      "rows": [{"mode", "transport", "succeeded", "failure", "figures": {"total-ms": …},
-    ///                "rounds": [{"succeeded", "failure", "figures": {…}, "series": {…}}]}]}
+    ///      "rows": [{"mode", "transport", "succeeded", "failure", "figures": {"total-ms": …}, "shown-round",
+    ///                "rounds": [{"succeeded", "failure", "figures": {…}, "series": {…}, "downtime-parts-ms": {…},
+    ///                            "guest-pauses": [[up to ms, lines]], "page-waits": [[up to µs, faults]]}]}]}
+    ///
+    /// Pictures are of the round whose index is `shown-round`; there is none when no round came to a migration.
     public var json: QMPValue {
         var object: QMPObject = [
             "format": 1, "title": .string(title),
@@ -27,12 +30,14 @@ extension Comparison.Row {
         ]
         object["failure"] = failure.map(QMPValue.string)
         object["figures"] = figures.json
+        object["shown-round"] = typicalRound.map { QMPValue($0) }
         object["rounds"] = .array(
             moves.map { move in
                 var round: QMPObject = ["succeeded": .bool(move.failure == nil)]
                 round["failure"] = move.failure.map(QMPValue.string)
                 round["figures"] = MoveFigures(of: move).json
                 round["series"] = MoveSeries(of: move).json
+                for member in MoveDetails(of: move).json.members { round[member.name] = member.value }
                 return .object(round)
             })
         return .object(object)

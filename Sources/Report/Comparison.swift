@@ -34,11 +34,12 @@ public struct Comparison: Equatable, Sendable {
         }
 
         /// The round whose total time is in the middle: the one that pictures show.
-        var typicalMove: Move? {
-            let known = moves.filter { $0.failure == nil }
-                .map { ($0, MoveFigures(of: $0)[.totalTime]?.value ?? 0) }.sorted { $0.1 < $1.1 }
-            return known.isEmpty ? moves.first { $0.record != nil } : known[known.count / 2].0
+        var typicalRound: Int? {
+            let known = moves.indices.filter { moves[$0].failure == nil }
+                .map { ($0, MoveFigures(of: moves[$0])[.totalTime]?.value ?? 0) }.sorted { $0.1 < $1.1 }
+            return known.isEmpty ? moves.firstIndex { $0.record != nil } : known[known.count / 2].0
         }
+        var typicalMove: Move? { typicalRound.map { moves[$0] } }
     }
 
     /// "Three ways to move a running guest"

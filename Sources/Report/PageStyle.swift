@@ -25,7 +25,7 @@ enum PageStyle {
         font-size:.92rem}
         .failure{margin:1rem 0 0;padding:.7rem 1rem;border-left:.3rem solid var(--red);background:var(--card)}
         .table{overflow-x:auto;background:var(--card);border:1px solid var(--faint);border-radius:.6rem;padding:.3rem .8rem}
-        table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+        table{border-collapse:separate;border-spacing:0;width:100%;font-variant-numeric:tabular-nums}
         th,td{padding:.34rem .2rem .34rem .8rem;text-align:right;border-bottom:1px solid var(--faint);white-space:nowrap}
         tbody tr:last-child>*{border-bottom:0}
         th[scope=row]{text-align:left;padding-left:0;font-weight:400;white-space:normal;min-width:7.5rem}
@@ -67,12 +67,21 @@ enum PageStyle {
         svg .phase.device,svg .phase.pre-switchover{fill:#b3323f}
         .key.phase.device,.key.phase.pre-switchover{background:#b3323f}
         svg .phase.postcopy-active{fill:#b45c06}.key.phase.postcopy-active{background:#b45c06}
+        .table th:first-child{position:sticky;left:0;background:var(--card)}
+        @media (max-width:34rem){body{padding:.7rem}.table{padding:.2rem .5rem}table{font-size:.8rem}
+        th,td{padding:.3rem 0 .3rem .45rem}thead th{white-space:normal}th[scope=row]{min-width:5.2rem}
+        thead .key{display:block;margin:0 0 .15rem auto}}
         footer{margin:2.5rem 0 1rem;color:var(--soft);font-size:.85rem}
         @media print{:root{--ground:#fff;--card:#fff;--ink:#000;--soft:#444;--faint:#ccc;--axis:#666;--blue:#2563c9;
         --orange:#cf6a0a;--green:#12805c;--purple:#8447b8;--cyan:#0e7f96;--pink:#b8377f;--grey:#8d97a1;--red:#c6303e;--stop:#f3b9bf;--area:#d9e2f3}
         *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
-        body{max-width:none;font-size:11pt}.pictures{grid-template-columns:1fr 1fr}h2{break-after:avoid}
-        .table{break-inside:avoid}}
+        @page{margin:10mm 16mm}
+        body{max-width:none;padding:0;font-size:9.5pt;line-height:1.4}section{margin:.9rem 0 0}h1{margin-top:0}
+        h2{break-after:avoid;margin-bottom:.3rem;font-size:1.05rem}tr,figure,.meanings>div,.failure{break-inside:avoid}
+        .table{overflow:visible}.table th:first-child{position:static}th,td{padding-top:.13rem;padding-bottom:.13rem}
+        .conditions{grid-template-columns:1fr 1fr 1fr}.pictures{grid-template-columns:1fr 1fr;gap:.5rem;margin-top:.5rem}
+        figure{padding:.4rem .5rem;max-width:none}figcaption{margin-bottom:.2rem}.legend{font-size:.7rem;margin-top:.3rem}
+        .pictures.of-move{grid-template-columns:1.15fr 1fr;break-inside:avoid}.of-move figure:first-child{grid-row:span 2}.meanings{grid-template-columns:1fr 1fr;gap:.3rem 1.5rem;font-size:.85rem}}
 
         """
 }

@@ -34,7 +34,7 @@ struct ReportBars {
                             BarChart.Part(
                                 value: value, style: "row-\(index % 6)\(kind == kinds.first ? "" : " weaker")",
                                 hint: "\(comparison.title(of: row)): \(kind.title) \(text)")
-                        ], text: text))
+                        ], text: text, figure: (index, kind.name)))
             }
             if known.isEmpty, row.failure != nil {
                 bars.append(BarChart.Bar(name: comparison.title(of: row), parts: [], text: "failed"))

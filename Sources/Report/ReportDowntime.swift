@@ -1,17 +1,11 @@
-internal import MigrationRecords
-internal import QMP
-
 /// What the downtime of one move consists of.
 struct ReportDowntime {
     private let figures: MoveFigures
-    private let parts: [(name: String, milliseconds: Double)]
+    private let parts: [MoveDetails.Part]
 
     init(_ move: Move) {
         figures = MoveFigures(of: move)
-        let object = move.record.map(MigrationSummary.init)?.downtimeParts?.value.objectValue ?? QMPObject()
-        parts = object.members.compactMap { member in
-            member.value.doubleValue.map { (member.name, Figure.rounded($0 / 1000, digits: 3)) }
-        }
+        parts = MoveDetails(of: move).downtimeParts
     }
 
     /// Nil when nobody tells a downtime.
@@ -25,7 +19,7 @@ struct ReportDowntime {
         }
         guard !bars.isEmpty else { return nil }
         for part in parts {
-            let text = "\(Figure.text(part.milliseconds, digits: part.milliseconds < 10 ? 2 : 1)) ms"
+            let text = "\(part.text) ms"
             let bar = BarChart.Part(value: part.milliseconds, style: "part", hint: "\(Self.title(part.name)): \(text)")
             bars.append(BarChart.Bar(name: Self.title(part.name), parts: [bar], text: text))
         }

@@ -6,17 +6,11 @@ struct ReportHistogram {
 
     init(_ comparison: Comparison) {
         self.comparison = comparison
-        gaps = comparison.rows.enumerated().compactMap { index, row in
-            guard let move = row.typicalMove, let guest = move.guest, let end = move.record?.end else { return nil }
-            // Half a millisecond and less, up to 1, 2, 4, … ms.
-            let buckets = Self.buckets(guest.looks(until: end).map { $0.gap / .milliseconds(0.5) })
-            return buckets.isEmpty ? nil : (index, buckets)
+        let details = comparison.rows.enumerated().compactMap { index, row in
+            row.typicalMove.map { (row: index, details: MoveDetails(of: $0)) }
         }
-        faults = comparison.rows.enumerated().compactMap { index, row in
-            guard let latencies = row.typicalMove?.record.flatMap(FaultLatencies.init), !latencies.buckets.isEmpty
-            else { return nil }
-            return (index, latencies.buckets)
-        }
+        gaps = details.map { ($0.row, $0.details.pauses) }.filter { !$0.1.isEmpty }
+        faults = details.map { ($0.row, $0.details.waits) }.filter { !$0.1.isEmpty }
     }
 
     var isEmpty: Bool { gaps.isEmpty && faults.isEmpty }
@@ -27,30 +21,16 @@ struct ReportHistogram {
             text += picture(
                 "The guest's longest pause in each of its lines", gaps, id: "gaps", heightTitle: "lines of the guest",
                 groupTitle: "longest pause, up to"
-            ) { Self.time(microseconds: 500 * Self.power($0)) }
+            ) { Self.time(microseconds: MoveDetails.pauseLimit($0)) }
         }
         if !faults.isEmpty {
             text += picture(
                 "Waits for missing pages in post-copy", faults, id: "faults", heightTitle: "faults",
                 groupTitle: "wait, up to"
-            ) { Self.time(microseconds: Self.power($0)) }
+            ) { Self.time(microseconds: MoveDetails.waitLimit($0)) }
         }
         return text + "</div>\n"
     }
-
-    /// Counts of values up to 1, 2, 4, 8, …
-    static func buckets(_ values: [Double]) -> [Double] {
-        var buckets: [Double] = []
-        for value in values {
-            var index = 0
-            while power(index) < value, index < 40 { index += 1 }
-            while buckets.count <= index { buckets.append(0) }
-            buckets[index] += 1
-        }
-        return buckets
-    }
-
-    private static func power(_ exponent: Int) -> Double { Double(1 << max(0, min(exponent, 60))) }
 
     private static func time(microseconds: Double) -> String {
         if microseconds < 1000 { return "\(Figure.text(microseconds, digits: 0)) µs" }

@@ -105,7 +105,7 @@ public struct ReportPage {
         var heading = comparison.title(of: row)
         if row.moves.count > 1 { heading += ": the median of \(row.moves.count) rounds" }
         let key = comparison.rows.count > 1 ? "<span class=\"key row-\(number % 6)\"></span>" : ""
-        var text = "<section>\n<h2>\(key)\(Self.escaped(heading))</h2>\n<div class=\"pictures\">\n"
+        var text = "<section>\n<h2>\(key)\(Self.escaped(heading))</h2>\n<div class=\"pictures of-move\">\n"
         let id = "move-\(number)"
         let seconds = longest > 0 ? longest : TimeLineChart.seconds(of: series)
         let others = longest > 0 ? comparison.rows.compactMap(\.typicalMove).map(MoveSeries.init(of:)) : []

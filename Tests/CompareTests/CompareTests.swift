@@ -80,19 +80,33 @@ import Testing
     }
 
     @Test(.enabled(if: hasKVM, "needs /dev/kvm"))
-    func `an interruption ends it, and leaves neither monitors nor files`() throws {
-        let (process, _, errors) = try bench.runWithTranscripts(
-            "compare", [apus, "compare", "--memory", "64M", "--bandwidth", "4", "--limit", "600"])
-        // It moves: both monitors are there.
-        try errors.wait(forText: "it moves", within: .seconds(60))
-        let monitors = children(of: process.id)
-        #expect(monitors.count == 2)
-        process.interrupt()
-        #expect(try process.waitForExit(within: .seconds(30)) == 130)
-        for monitor in monitors {
-            #expect(kill(monitor.id, 0) == -1)
-            #expect(!FileManager.default.fileExists(atPath: monitor.folder))
-        }
+    func `a guest that finds a page wrong after its move has failed, and what it said is told`() throws {
+        // The guest's own lines, as a destination that loses pages would let it print them.
+        let program = bench.path("monitor")
+        let script = """
+            #!/bin/bash
+            case " $* " in *" --incoming "*) exec '\(apus)' "$@" > >(exec sed -u 's/ bad=0 / bad=2 /') ;; esac
+            exec '\(apus)' "$@"
+
+            """
+        try Data(script.utf8).write(to: URL(filePath: program))
+        chmod(program, 0o755)
+        let (page, file) = (bench.path("page.html"), bench.path("result.json"))
+        let result = try run(
+            "compare", "--modes", "precopy", "--transports", "tcp", "--memory", "64M", "--program", program,
+            "--report", page, "--report", file)
+        #expect(result.status == 1, "\(result.errors)")
+        #expect(result.output.contains("FAILED"))
+        #expect(result.output.contains("pre-copy: The guest found something wrong: builtin: t="))
+        #expect(result.errors.contains("  FAILED: The guest found something wrong: builtin: t="))
+        let html = try String(contentsOfFile: page, encoding: .utf8)
+        #expect(html.contains("<td class=\"bad\">FAILED</td>"))
+        #expect(html.contains("<strong>pre-copy failed.</strong> The guest found something wrong: builtin: t="))
+        let json = try JSONSerialization.jsonObject(with: Data(contentsOf: URL(filePath: file))) as? [String: Any]
+        #expect(json?["succeeded"] as? Bool == false)
+        let row = try #require((json?["rows"] as? [[String: Any]])?.first)
+        #expect(row["succeeded"] as? Bool == false)
+        #expect((row["figures"] as? [String: Any])?["bad"] as? Int == 2)
     }
 
     @Test(.enabled(if: hasKVM && QEMU.isInstalled, "needs /dev/kvm and qemu-system-x86_64"))
@@ -174,21 +188,5 @@ import Testing
             bytes.count { $0 == UInt8(ascii: "\n") } >= count ? true : nil
         }
         if found == nil { throw PeerError("\(machine.name) said no \(count) lines: \(machine.complaints)") }
-    }
-
-    /// The monitors that a command has started, with the folders that they were given.
-    private func children(of command: pid_t) -> [(id: pid_t, folder: String)] {
-        let threads = "/proc/\(command)/task"
-        let numbers = (try? FileManager.default.contentsOfDirectory(atPath: threads)) ?? []
-        let children = numbers.flatMap { thread in
-            ((try? String(contentsOfFile: "\(threads)/\(thread)/children", encoding: .utf8)) ?? "")
-                .split(whereSeparator: \.isWhitespace).compactMap { pid_t($0) }
-        }
-        return children.compactMap { child in
-            let words = ((try? String(contentsOfFile: "/proc/\(child)/cmdline", encoding: .utf8)) ?? "").split(
-                separator: "\0")
-            guard let socket = words.first(where: { $0.hasPrefix("unix:/tmp/apus-compare-") }) else { return nil }
-            return (child, URL(filePath: String(socket.dropFirst(5))).deletingLastPathComponent().path)
-        }
     }
 }

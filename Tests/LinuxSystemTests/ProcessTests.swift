@@ -1,4 +1,6 @@
+import Glibc
 import LinuxSystem
+import Synchronization
 import Testing
 
 /// What a child with these descriptors prints.
@@ -51,6 +53,58 @@ private func output(of program: String, _ arguments: [String], extra: [ChildProc
         #expect(throws: SystemError.self) {
             _ = try OwnedDescriptor(opening: "/proc/\(identity)/stat", for: .reading).number
         }
+    }
+}
+
+@Suite("Child process that ends with this one") struct GuardedProcessTests {
+    @Test func `does not end with the thread that asked for it`() throws {
+        let null = try OwnedDescriptor(opening: "/dev/null", for: .readingAndWriting)
+        let names: [ChildProcess.Descriptor] = [0, 1, 2].map { .init(null.number, as: $0) }
+        let process = Mutex<ChildProcess?>(nil)
+        let thread = try BlockingThread(name: "asks") {
+            let child = try? ChildProcess(
+                program: "sleep", arguments: ["60"], descriptors: names, endsWithThisProcess: true)
+            process.withLock { $0 = child }
+        }
+        thread.join()
+        let child = try #require(process.withLock { $0 })
+        let whileItRuns = try child.wait(for: .milliseconds(200))
+        #expect(whileItRuns == nil)
+        child.terminate()
+        let ending = try child.wait(for: .seconds(20))
+        #expect(ending == .signalled(number: 15))
+    }
+
+    @Test func `tells how it ended, and that it cannot be run`() throws {
+        let null = try OwnedDescriptor(opening: "/dev/null", for: .readingAndWriting)
+        let names: [ChildProcess.Descriptor] = [0, 1, 2].map { .init(null.number, as: $0) }
+        let child = try ChildProcess(
+            program: "sh", arguments: ["-c", "exit 7"], descriptors: names, endsWithThisProcess: true)
+        let ending = try child.wait(for: .seconds(20))
+        #expect(ending == .exited(status: 7))
+        let error = #expect(throws: SystemError.self) {
+            _ = try ChildProcess(
+                program: "/no/such/program", arguments: [], descriptors: names, endsWithThisProcess: true)
+        }
+        #expect(error == SystemError(call: "posix_spawn", subject: "/no/such/program", number: 2))
+    }
+}
+
+@Suite("Temporary folder") struct TemporaryFolderTests {
+    @Test func `goes away with its value, and what nobody uses any more goes with the next`() throws {
+        let left = "/tmp/apus-test-folder-\(UInt32.random(in: 0...UInt32.max))"
+        let name = String(left.dropFirst("/tmp/".count))
+        mkdir("\(left)-000000", 0o700)
+        try OwnedDescriptor(opening: "\(left)-000000/file", for: .replacing).write(all: [1].span.bytes)
+        var first: TemporaryFolder? = try TemporaryFolder(named: name)
+        let path = try #require(first?.path)
+        #expect(!FileSystem.exists("\(left)-000000"))
+        try OwnedDescriptor(opening: "\(path)/file", for: .replacing).write(all: [1].span.bytes)
+        let second = try TemporaryFolder(named: name)
+        #expect(FileSystem.exists("\(path)/file"))
+        #expect(second.path != path)
+        first = nil
+        #expect(!FileSystem.exists(path))
     }
 }
 

@@ -41,7 +41,8 @@ final class TestProcess: Sendable {
         _ = status.wait(until: .seconds(10)) { $0 }
     }
 
-    func interrupt() { if !hasEnded { kill(id, SIGINT) } }
+    func signal(_ number: Int32) { if !hasEnded { kill(id, number) } }
+    func interrupt() { signal(SIGINT) }
 
     /// Whether it ends within so many seconds; its exit status then.
     func waitForExit(for seconds: Double) throws -> Int32? {

@@ -7,7 +7,7 @@ import Testing
 @Suite("The page of a report") struct ReportPageTests {
     private let failed = Move(mode: .postcopy, transport: "tcp", failure: "The monitor said <no> & \"no\".")
 
-    @Test func `shows in its table the numbers of the JSON, all of them`() throws {
+    @Test func `shows in its table and its bars the numbers of the JSON, all of them`() throws {
         let comparison = comparison([precopyMove(), postcopyMove(), failed])
         let page = ReportPage(comparison).html
         let cells = page.matches(of: /data-row="(\d+)" data-figure="([a-z0-9-]+)">([^<]*)</)
@@ -15,7 +15,9 @@ import Testing
         for cell in cells {
             let (row, name, text) = (Int(cell.1) ?? -1, String(cell.2), String(cell.3))
             let value = comparison.json["rows"]?.arrayValue?[row]["figures"]?[name]
-            #expect(Double(text) == value?.doubleValue, "\(name) of row \(row)")
+            // In bars the unit stands behind it.
+            let number = text.split(separator: " ").first ?? ""
+            #expect(Double(number) == value?.doubleValue, "\(name) of row \(row)")
             #expect(text == "-" || value != .null)
             shown.insert("\(row) \(name)")
         }
@@ -23,6 +25,25 @@ import Testing
             for member in row["figures"]?.objectValue?.members ?? [] where member.value != .null {
                 #expect(shown.contains("\(index) \(member.name)"))
             }
+        }
+    }
+
+    @Test func `has in its pictures what the JSON has for programs`() {
+        var rounds = comparison([postcopyMove()])
+        var slow = postcopyMove()
+        slow.record?.outcome = .failed
+        slow.failure = "It failed."
+        rounds.rows[0].moves.insert(slow, at: 0)
+        let row = rounds.json["rows"]?.arrayValue?.first
+        #expect(row?["shown-round"] == 1)
+        let round = row?["rounds"]?.arrayValue?.last
+        #expect(round?["downtime-parts-ms"] == ["pause": 0.9, "last-pages": 12.3, "load": 4.0])
+        #expect(round?["page-waits"] == [[256.0, 4], [512.0, 1], [1024.0, 2]])
+        // Each of the ten looks during the move but the last, and two after it; the last had 21.4 ms.
+        #expect(round?["guest-pauses"] == [[2.0, 11], [32.0, 1]])
+        let page = ReportPage(rounds).html
+        for text in ["last pages: 12.3 ms", "hybrid: 2 up to 1 ms", "hybrid: 11 up to 2 ms", "hybrid: 1 up to 32 ms"] {
+            #expect(page.contains(text), "\(text)")
         }
     }
 
@@ -46,6 +67,17 @@ import Testing
         #expect(plot.contains(">sent 1.13 × memory, lost 500 ms of work</text>"))
         #expect(plot.contains("256 MiB &lt;of&gt; &quot;memory&quot; &amp; more"))
         #expect(!plot.contains("<script") && !plot.contains("NaN"))
+    }
+
+    @Test func `shows of the guest's last line what it tells of the time that is shown`() {
+        var move = precopyMove()
+        // The move takes 1 s, the picture shows 1.15 s, and the guest is silent from 1 s to 3 s.
+        move.guest?.looks.removeAll { $0.time > .seconds(1) }
+        move.guest?.looks.append(.init(time: .seconds(3), work: 35_000, gap: .zero))
+        let page = ReportPage(comparison([move])).html
+        let path = page.firstMatch(of: /class="line speed" d="([^"]*)"/).map { String($0.1) } ?? ""
+        // The right edge of the plot.
+        #expect(path.split(separator: "L").last?.hasPrefix("352 ") == true, "\(path)")
     }
 
     @Test func `stands alone: no script, nothing from elsewhere`() {

@@ -30,6 +30,9 @@ ssize_t clinux_writev(int fd, const struct iovec *vectors, int count);
 int64_t clinux_seek(int fd, int64_t offset, int whence);
 // Calls `visit` with the name of each entry of a folder but . and .. ; 0 or -errno. -ENOTDIR if it is none.
 int clinux_list_folder(const char *path, void *context, void (*visit)(void *context, const char *name));
+// Opens and locks a folder of this user's; the lock is there until all copies of the descriptor are closed. -EAGAIN if
+// another has it, -ESTALE if the folder went away meanwhile.
+int clinux_lock_folder(const char *path);
 // A file without a name in `folder`.
 int clinux_open_temporary(const char *folder);
 // Where the next data or hole begins from `offset` on; -ENXIO past the end, or when only a hole follows.

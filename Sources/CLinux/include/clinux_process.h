@@ -9,9 +9,11 @@
 
 // Starts `path` (looked up in PATH if `search`) with `arguments` and `environment` (NULL: this process's). The child
 // has `sources[i]` as its descriptor `targets[i]` and no other descriptor at all; signals are at their defaults. It
-// leads a process group of its own if `new_group`. The process id, or -errno.
+// leads a process group of its own if `new_group`. If `ends_with_thread`, the kernel kills it when the calling thread
+// ends, be it that the whole process is killed (a program that gains rights by its file is left alone). The process id,
+// or -errno.
 int clinux_spawn(const char *path, int search, char *const arguments[], char *const environment[], const int *sources,
-                 const int *targets, int count, int new_group);
+                 const int *targets, int count, int new_group, int ends_with_thread);
 // Waits for a child: 1 with its status (0...255 exit status, 1000 + n ended by signal n), 0 if it still runs and
 // `block` is 0.
 int clinux_wait(int process, int block, int *status);

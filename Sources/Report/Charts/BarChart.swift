@@ -13,6 +13,8 @@ struct BarChart {
         var parts: [Part]
         /// What stands behind it: the number as the table has it, or why there is none.
         var text: String
+        /// The figure that the text tells: the row of the comparison, and its name in the JSON.
+        var figure: (row: Int, name: String)?
     }
 
     let bars: [Bar]
@@ -38,7 +40,7 @@ struct BarChart {
                 drawing.rectangle(x: x, y: y, width: width, height: 16, style: part.style, hint: part.hint)
                 x += width
             }
-            drawing.text(bar.text, x: x + 5, y: y + 12, style: "value")
+            drawing.text(bar.text, x: x + 5, y: y + 12, style: "value", figure: bar.figure)
         }
         return drawing
     }

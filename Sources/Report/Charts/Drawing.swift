@@ -33,12 +33,14 @@ struct Drawing {
     }
 
     mutating func text(
-        _ text: String, x: Double, y: Double, style: String = "label", anchor: Anchor = .start
+        _ text: String, x: Double, y: Double, style: String = "label", anchor: Anchor = .start,
+        figure: (row: Int, name: String)? = nil
     ) {
         if text.isEmpty { return }
+        let data = figure.map { " data-row=\"\($0.row)\" data-figure=\"\($0.name)\"" } ?? ""
         let place = anchor == .start ? "" : " text-anchor=\"\(anchor.rawValue)\""
         elements.append(
-            "<text class=\"\(style)\" x=\"\(Self.number(x))\" y=\"\(Self.number(y))\"\(place)>"
+            "<text class=\"\(style)\" x=\"\(Self.number(x))\" y=\"\(Self.number(y))\"\(place)\(data)>"
                 + "\(Self.escaped(text))</text>")
     }
 

@@ -25,7 +25,7 @@ struct TimeLineChart {
 
     var picture: (drawing: Drawing, description: String) {
         let showsGuest = (others + [series]).contains { !$0.guestSpeed.isEmpty || !$0.throttle.isEmpty }
-        var drawing = Drawing(height: 46 + (showsGuest ? 3 : 2) * (Self.panelHeight + Self.panelGap) - 10)
+        var drawing = Drawing(height: 46 + (showsGuest ? 3 : 2) * (Self.panelHeight + Self.panelGap))
         drawPhases(in: &drawing)
         var top = 62.0
         let rates: [Line] = [("bandwidth", \.bandwidth), ("dirty-rate", \.dirtyRate)]
@@ -109,9 +109,11 @@ struct TimeLineChart {
         }
     }
 
-    /// Those in the time that is shown.
+    /// Those in the time that is shown; of a span that reaches beyond it the part that is.
     private func points(_ line: Line, of series: MoveSeries) -> [MoveSeries.Point] {
-        series[keyPath: line.points].filter { $0.time <= time.limit && $0.time > -0.001 }
+        let points = series[keyPath: line.points].filter { $0.time > -0.001 }
+        let next = points.first { $0.time > time.limit }.map { MoveSeries.Point(time: time.limit, value: $0.value) }
+        return points.filter { $0.time <= time.limit } + [next].compactMap(\.self)
     }
 
     /// Each value holds for the time since the point before.

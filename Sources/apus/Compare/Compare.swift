@@ -28,11 +28,12 @@ struct Compare: AsyncParsableCommand {
             """)
 
     @Option(
-        help: ArgumentHelp("Which modes: precopy, postcopy, hybrid.", valueName: "MODE,..."), transform: Self.modes)
+        help: ArgumentHelp("Which modes: precopy, postcopy, hybrid.", valueName: "MODE,..."),
+        completion: .list(Move.Mode.allCases.map(\.rawValue)), transform: Self.modes)
     var modes = Move.Mode.allCases
     @Option(
         help: ArgumentHelp("Over what: tcp, unix, fd (a connection made by this program).", valueName: "NAME,..."),
-        transform: Self.transports)
+        completion: .list(TrialPlan.Transport.allCases.map(\.rawValue)), transform: Self.transports)
     var transports = [TrialPlan.Transport.tcp]
     @Option(
         help: ArgumentHelp(
@@ -58,11 +59,14 @@ struct Compare: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Seconds after which a pre-copy is given up.", valueName: "S"))
     var limit = 60
 
-    @Option(help: ArgumentHelp("The apus that runs the guests, to compare versions (this one).", valueName: "FILE"))
+    @Option(
+        help: ArgumentHelp("The apus that runs the guests, to compare versions (this one).", valueName: "FILE"),
+        completion: .file())
     var program: String?
-    @Option(help: ArgumentHelp("A Linux kernel instead of the built-in guest.", valueName: "FILE"))
+    @Option(
+        help: ArgumentHelp("A Linux kernel instead of the built-in guest.", valueName: "FILE"), completion: .file())
     var kernel: String?
-    @Option(help: ArgumentHelp("Its first root file system.", valueName: "FILE"))
+    @Option(help: ArgumentHelp("Its first root file system.", valueName: "FILE"), completion: .file())
     var initrd: String?
     @Option(help: ArgumentHelp("Its command line.", valueName: "TEXT"))
     var cmdline = "console=ttyS0 reboot=t panic=-1"
@@ -78,7 +82,7 @@ struct Compare: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             "Write a page with pictures (FILE.html), a picture (FILE.svg), or the result as JSON; may be given again.",
-            valueName: "FILE"))
+            valueName: "FILE"), completion: .file(extensions: ["html", "svg", "json"]))
     var report: [String] = []
 
     func validate() throws {

@@ -59,7 +59,7 @@ struct Migrate: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             "Write a report: a page with pictures (FILE.html), a picture (FILE.svg), or all that was seen as JSON.",
-            valueName: "FILE"))
+            valueName: "FILE"), completion: .file(extensions: ["html", "svg", "json"]))
     var report: String?
 
     func validate() throws {

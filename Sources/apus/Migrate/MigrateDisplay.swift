@@ -130,7 +130,9 @@ extension MigrationProgress {
         if rate > 0 { parts.append("\(ByteCount(Int(rate)))/s") }
         if dirtyRate > 0 { parts.append("dirty \(ByteCount(Int(dirtyRate)))/s") }
         if let throttle = info.cpuThrottlePercentage { parts.append("throttle \(throttle)%") }
-        if let downtime = info.expectedDowntime { parts.append("downtime ~\(downtime.text)") }
+        // In post-copy the guest has moved: what stands there is of the last pass.
+        let isMoved = info.status?.rawValue.hasPrefix("postcopy") ?? false
+        if let downtime = info.expectedDowntime, !isMoved { parts.append("downtime ~\(downtime.text)") }
         if let memory = info.ram, memory.postcopyRequests > 0 {
             parts.append("\(memory.postcopyRequests) page requests")
         }

@@ -18,7 +18,9 @@ struct QMPCommand: AsyncParsableCommand {
             Exit status: 0, or 1 if the monitor refuses the command or cannot be reached.
             """)
 
-    @Argument(help: "The UNIX socket on which the monitor listens.", completion: .file())
+    @Argument(
+        help: "The UNIX socket on which the monitor listens: its path, or unix:PATH as for --qmp.",
+        completion: .file(), transform: { $0.hasPrefix("unix:") ? String($0.dropFirst("unix:".count)) : $0 })
     var socket: String
 
     @Argument(help: "The command to execute.")

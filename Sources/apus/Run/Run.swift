@@ -28,9 +28,9 @@ struct Run: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             "The kernel: a bzImage, or an ELF image with a PVH entry. With --incoming: what a reboot starts.",
-            valueName: "FILE"))
+            valueName: "FILE"), completion: .file())
     var kernel: String?
-    @Option(help: ArgumentHelp("The kernel's first root file system.", valueName: "FILE"))
+    @Option(help: ArgumentHelp("The kernel's first root file system.", valueName: "FILE"), completion: .file())
     var initrd: String?
     @Option(help: ArgumentHelp("The kernel's command line.", valueName: "TEXT"))
     var cmdline = "console=ttyS0 reboot=t panic=-1"
