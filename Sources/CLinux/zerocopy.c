@@ -2,8 +2,12 @@
 #include "retry.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include <linux/errqueue.h>
@@ -45,4 +49,23 @@ int clinux_zero_copy_completion(int fd, uint32_t *first, uint32_t *last, int *wa
     return 1;
   }
   return -EIO;
+}
+
+ssize_t clinux_lend(int pipe, const struct iovec *vectors, size_t count) {
+  RETRY(ssize_t, vmsplice(pipe, vectors, count, SPLICE_F_NONBLOCK));
+}
+
+// splice has no MSG_NOSIGNAL. The signal is for the thread that writes, so it is that thread which does without.
+static void block_pipe_signal(void) {
+  static _Thread_local int is_blocked;
+  if (is_blocked) return;
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGPIPE);
+  is_blocked = pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0;
+}
+
+ssize_t clinux_hand_on(int pipe, int socket, size_t count) {
+  block_pipe_signal();
+  RETRY(ssize_t, splice(pipe, NULL, socket, NULL, count, SPLICE_F_NONBLOCK));
 }

@@ -21,6 +21,8 @@ public final class StreamDescriptor: Sendable {
     var number: Int32 { descriptor.number }
     /// What was sent without a copy; nil where nothing is.
     let zeroCopy = Mutex<ZeroCopyProgress?>(nil)
+    /// Through what pages are lent; nil where none are.
+    let lending = Mutex<LendingPipe?>(nil)
     /// Wakes those who wait for a pipe; a socket has its own way.
     private let end: EventDescriptor
     private let isShutDown = Atomic(false)

@@ -45,6 +45,12 @@ public protocol MigrationChannel: AnyObject, Sendable {
     /// - Returns: Whether all of it was copied after all, and there was something.
     func finishZeroCopy() throws(ChannelError) -> Bool
 
+    /// Makes ready to send memory by lending it to a peer on this host; false where that is not possible or saves nothing.
+    func enableLending() -> Bool
+    /// Sends whole pages as `send` does, but lends them: what arrives is what the memory holds when the peer receives it.
+    /// Only the peer can tell when that was.
+    func sendLent(_ vectors: inout MemoryVectors) throws(ChannelError) -> BackPressure
+
     /// Whether descriptors can travel with bytes: the other side is a process of this host.
     var passesDescriptors: Bool { get }
     /// Sends all of `bytes`, `descriptors` with the first of them.
@@ -67,6 +73,8 @@ extension MigrationChannel {
         try send(&vectors)
     }
     public func finishZeroCopy() throws(ChannelError) -> Bool { false }
+    public func enableLending() -> Bool { false }
+    public func sendLent(_ vectors: inout MemoryVectors) throws(ChannelError) -> BackPressure { try send(&vectors) }
 
     public var passesDescriptors: Bool { false }
     public func send(_ bytes: [UInt8], passing descriptors: [PassedDescriptor]) throws(ChannelError) {

@@ -67,6 +67,18 @@ public final class DescriptorChannel: MigrationChannel {
         do throws(SystemError) { return try descriptor.finishZeroCopy() } catch { throw failure("send", error) }
     }
 
+    /// A command may be read from long after the migration.
+    public func enableLending() -> Bool { child == nil && descriptor.enableLending() }
+
+    public func sendLent(_ vectors: inout MemoryVectors) throws(ChannelError) -> BackPressure {
+        do throws(SystemError) {
+            let (byteCount, duration) = try descriptor.sendLent(&vectors)
+            return BackPressure(byteCount: byteCount, duration: duration)
+        } catch {
+            throw failure("send", error)
+        }
+    }
+
     /// A command reads bytes only, whatever its end of the socket could do.
     public var passesDescriptors: Bool { child == nil && descriptor.passesDescriptors }
 

@@ -9,6 +9,10 @@ public final class SimulatedNetwork: @unchecked Sendable {
     public var bytesPerSecond = 100_000_000
     public var bufferByteCount = 64 << 10
     public var maximumChunk = 16 << 10
+    /// Whether channels lend pages: what arrives is what they hold when they are received.
+    public var lendsPages = false
+    /// How many bytes were lent.
+    public fileprivate(set) var lentByteCount = 0
     /// Once cut, every connection is dead, and no new one can be made.
     public private(set) var isCut = false
     /// Which operations of a side fail.
@@ -73,12 +77,40 @@ public final class SimulatedNetwork: @unchecked Sendable {
 /// One direction of a connection.
 final class Link {
     private let network: SimulatedNetwork
-    private var segments: [(ready: Duration, bytes: ArraySlice<UInt8>)] = []
+    private var segments: [(ready: Duration, bytes: Bytes)] = []
     /// Descriptors, and how many bytes are received before they come.
     private var descriptors: [(position: Int, descriptor: PassedDescriptor)] = []
     private var putByteCount = 0
     private var takenByteCount = 0
     private var queuedByteCount = 0
+
+    /// What is on its way: bytes, or memory of the sender that is read when they arrive.
+    enum Bytes {
+        case own(ArraySlice<UInt8>)
+        case lent(UnsafeRawBufferPointer)
+
+        var count: Int {
+            switch self {
+            case .own(let bytes): bytes.count
+            case .lent(let memory): memory.count
+            }
+        }
+
+        /// The first `count` bytes as they are now.
+        func first(_ count: Int) -> [UInt8] {
+            switch self {
+            case .own(let bytes): Array(bytes.prefix(count))
+            case .lent(let memory): Array(memory.prefix(count))
+            }
+        }
+
+        func dropFirst(_ count: Int) -> Bytes {
+            switch self {
+            case .own(let bytes): .own(bytes.dropFirst(count))
+            case .lent(let memory): .lent(UnsafeRawBufferPointer(rebasing: memory.dropFirst(count)))
+            }
+        }
+    }
     private var lineFree: Duration = .zero
     let key = Simulation.Key()
     private(set) var hasFailed = false
@@ -109,25 +141,25 @@ final class Link {
         return taken.map(\.descriptor)
     }
 
-    func put(_ bytes: [UInt8]) {
+    func put(_ bytes: Bytes) {
         putByteCount += bytes.count
         let start = max(lineFree, network.simulation.clock)
         lineFree = start + .nanoseconds(bytes.count * 1_000_000_000 / network.bytesPerSecond)
         let ready = lineFree + network.latency
-        segments.append((ready, bytes[...]))
+        segments.append((ready, bytes))
         queuedByteCount += bytes.count
         network.simulation.wake(key)
     }
 
     /// Bytes that have arrived; nil at the end.
-    func take(_ limit: Int) throws(LinkFailure) -> ArraySlice<UInt8>? {
+    func take(_ limit: Int) throws(LinkFailure) -> [UInt8]? {
         let simulation = network.simulation
         while true {
             if hasFailed { throw LinkFailure() }
             if let first = segments.first {
                 if first.ready <= simulation.clock {
                     let count = min(limit, first.bytes.count)
-                    let bytes = first.bytes.prefix(count)
+                    let bytes = first.bytes.first(count)
                     if count == first.bytes.count {
                         segments.removeFirst()
                     } else {
@@ -202,10 +234,34 @@ public final class SimulatedChannel: MigrationChannel, @unchecked Sendable {
             }
             vectors.removeFirst(bytes.count)
             if refused != nil { pressure.byteCount += bytes.count }
-            outgoing.put(bytes)
+            outgoing.put(.own(bytes[...]))
         }
         if let refused { pressure.duration = simulation.clock - refused }
         return pressure
+    }
+
+    public func enableLending() -> Bool { network.lendsPages }
+
+    public func sendLent(_ vectors: inout MemoryVectors) throws(ChannelError) -> BackPressure {
+        let simulation = network.simulation
+        try network.checkFault(side, "send")
+        simulation.mayYield()
+        while !vectors.isEmpty {
+            if isShutDown || network.isCut || outgoing.hasFailed || outgoing.hasEnded {
+                throw error("send", "Broken pipe")
+            }
+            let room = outgoing.room
+            guard room > 0 else {
+                simulation.wait(for: outgoing.key)
+                continue
+            }
+            let piece = UnsafeRawBufferPointer(vectors.piece(0))
+            let memory = UnsafeRawBufferPointer(rebasing: piece.prefix(min(room, network.maximumChunk)))
+            outgoing.put(.lent(memory))
+            network.lentByteCount += memory.count
+            vectors.removeFirst(memory.count)
+        }
+        return BackPressure()
     }
 
     public func receive(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError) -> Int {
@@ -216,7 +272,7 @@ public final class SimulatedChannel: MigrationChannel, @unchecked Sendable {
     private func receiveSome(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError) -> Int {
         network.simulation.mayYield()
         if isShutDown { throw error("receive", "Shut down") }
-        let bytes: ArraySlice<UInt8>?
+        let bytes: [UInt8]?
         do { bytes = try incoming.take(buffer.count) } catch { throw self.error("receive", "Connection reset") }
         if isShutDown { throw error("receive", "Shut down") }
         guard let bytes else { return 0 }

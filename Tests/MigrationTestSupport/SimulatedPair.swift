@@ -88,6 +88,7 @@ public final class SimulatedPair: @unchecked Sendable {
         network.bytesPerSecond = old.bytesPerSecond
         network.bufferByteCount = old.bufferByteCount
         network.maximumChunk = old.maximumChunk
+        network.lendsPages = old.lendsPages
     }
 
     public func cancelSource() { outgoing?.cancel() }

@@ -23,6 +23,7 @@ private func randomPair(seed: UInt64) throws -> SimulatedPair {
     if random.happens(percent: 25) { pair.options.maximumBandwidth = 1_000_000 }
     if random.happens(percent: 20) { pair.policy.throttling = .stun(StunThrottle()) }
     if random.happens(percent: 20) { pair.policy.ending = .classic(ClassicRule()) }
+    pair.network.lendsPages = random.happens(percent: 50)
     return pair
 }
 
@@ -100,6 +101,31 @@ func seedRange(ofPart part: Int) -> ClosedRange<UInt64> {
         print("\(completed) of \(seeds.count) completed at once, \(uncertain) left the source in doubt")
         // A simulation in which nothing ever works, or nothing ever fails, checks nothing.
         if seeds.count >= 250 { #expect(completed > seeds.count / 4 && completed < seeds.count * 3 / 4) }
+    }
+
+    @Test func `pages that were lent and written before they were received arrive as they are at the end`() throws {
+        for seed in 1...100 as ClosedRange<UInt64> {
+            let pair = try SimulatedPair(seed: seed, pageCounts: [200, 3])
+            pair.options.dialect.channelCount = 3
+            pair.network.lendsPages = true
+            pair.network.bytesPerSecond = 20_000_000
+            pair.source.writesPerStep = 4
+            pair.source.hotPageCount = 60
+            let attempt = pair.migrate()
+            #expect(attempt.source == .completed && attempt.isEqual, "seed \(seed): \(attempt)")
+            #expect(pair.network.lentByteCount > 0, "seed \(seed)")
+            pair.simulation.finish()
+        }
+    }
+
+    @Test func `nothing is lent to a destination that does not say when it has everything`() throws {
+        let pair = try SimulatedPair(seed: 1, pageCounts: [200, 3])
+        pair.options.dialect.channelCount = 3
+        pair.options.hasReturnPath = false
+        pair.network.lendsPages = true
+        let attempt = pair.migrate()
+        #expect(attempt.source == .completed && attempt.isEqual && pair.network.lentByteCount == 0, "\(attempt)")
+        pair.simulation.finish()
     }
 
     @Test(arguments: [3 as UInt64, 17, 42, 1001]) func `a seed repeats its run exactly`(seed: UInt64) throws {

@@ -73,6 +73,10 @@ int clinux_socket_error(int fd);
 int clinux_enable_zero_copy(int fd);
 ssize_t clinux_send_uncopied(int fd, const struct iovec *vectors, size_t count);
 int clinux_zero_copy_completion(int fd, uint32_t *first, uint32_t *last, int *was_copied);
+// Lending: puts pages of memory into a pipe, and what is in the pipe into a socket, neither copied. Both take what there is
+// room for, never wait (of a socket that does not) and give the byte count or -errno; -EAGAIN where there is no room.
+ssize_t clinux_lend(int pipe, const struct iovec *vectors, size_t count);
+ssize_t clinux_hand_on(int pipe, int socket, size_t count);
 // Whether the other end is a process of this host: 1 or 0.
 int clinux_is_unix_socket(int fd);
 // Whether the socket waits for connections: 1 or 0.

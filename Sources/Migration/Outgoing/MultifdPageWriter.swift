@@ -8,26 +8,29 @@ internal import PageCompression
 /// A packet holds up to 128 pages of one block. Pages of zeros are listed behind the others (QEMU since 9.0), or given
 /// to the main channel through `zeroQueue`.
 ///
-/// With zero copy the pages go by calls of their own, and a sync waits until the kernel has let go of them. A page that
-/// the guest writes meanwhile may arrive torn; it is dirty then, and its next copy goes over a channel after that sync.
+/// Pages that are not copied go by calls of their own. One that the guest writes meanwhile may arrive torn; it is dirty
+/// then, and its next copy goes over a channel after the next sync: for zero copy that waits until the kernel has let go
+/// of the pages, and a peer that was lent pages has received them when it comes to the sync.
 final class MultifdPageWriter: PageWriter {
     private let output: StreamOutput
     private let counters: TransferCounters
     private let detection: StreamDialect.ZeroPageDetection
     private let zeroQueue: ZeroPageQueue
     private let packetNumbers: PacketNumbers
-    private let isUncopied: Bool
+    private let sending: PageSending
     private var compressor: PacketCompressor?
     private var block: RAMBlock?
     private var region = -1
     private var pages = PacketPages()
     private static let capacity = MultifdPacket.usualCapacity
+    /// A copy of fewer pages costs less than the calls that it spares.
+    private static let minimumUncopied = 8
 
     init(
         output: StreamOutput, counters: TransferCounters, dialect: StreamDialect, zeroPages: ZeroPageQueue,
-        packetNumbers: PacketNumbers, isUncopied: Bool = false
+        packetNumbers: PacketNumbers, sending: PageSending = .copied
     ) throws {
-        self.isUncopied = isUncopied
+        self.sending = sending
         self.output = output
         self.counters = counters
         detection = dialect.zeroPages
@@ -86,7 +89,7 @@ final class MultifdPageWriter: PageWriter {
                 flags: flags.union(.sync), packetNumber: packetNumbers.next(), block: "", normalOffsets: [],
                 zeroOffsets: [], dataByteCount: 0))
         try output.flush()
-        if isUncopied, try output.finishZeroCopy() { counters.addMissedZeroCopy() }
+        if sending == .uncopied, try output.finishZeroCopy() { counters.addMissedZeroCopy() }
     }
 
     private var flags: MultifdFlags { compressor?.flags ?? [] }
@@ -98,6 +101,8 @@ final class MultifdPageWriter: PageWriter {
             data = try compressor?.compress(pages.normal, of: block) ?? data
         }
         let isCompressed = compressor != nil
+        // The compressor's output is written over by the next packet; a packet is large enough for a call of its own.
+        let way = isCompressed || pages.normal.count < Self.minimumUncopied ? .copied : sending
         try writePacket(
             MultifdPacket(
                 flags: flags, packetNumber: packetNumbers.next(), block: block.name, normalOffsets: pages.normal,
@@ -105,12 +110,11 @@ final class MultifdPageWriter: PageWriter {
         if let start = data.baseAddress {
             output.append(UnsafeMutableRawPointer(mutating: start), count: data.count)
         } else if !isCompressed {
-            if isUncopied { try output.flush() }
+            if way != .copied { try output.flush() }
             for run in pages.normalRuns { output.append(block.hostAddress + run.lowerBound, count: run.count) }
         }
         pages.removeAll()
-        // The compressor's output is written over by the next packet; a packet is large enough for a call of its own.
-        try output.flush(isUncopied: isUncopied && !isCompressed)
+        try output.flush(way)
     }
 
     private func writePacket(_ packet: MultifdPacket) throws {

@@ -49,6 +49,7 @@ final class MultifdSender: Sendable {
     private let tracker: DirtyTracker
     private let dialect: StreamDialect
     private let isUncopied: Bool
+    private let mayLend: Bool
     private let orders: Mutex<Orders>
     private let nextChunk = Atomic(0)
     private let sentPages = Atomic(0)
@@ -69,9 +70,15 @@ final class MultifdSender: Sendable {
         case pass(DirtyTracker.Mode, isLimited: Bool)
     }
 
-    /// - Parameter isUncopied: Whether pages are sent from guest memory without a copy.
-    init(control: OutgoingControl, tracker: DirtyTracker, dialect: StreamDialect, isUncopied: Bool) {
+    /// - Parameters:
+    ///   - isUncopied: Whether pages are sent from guest memory without a copy.
+    ///   - mayLend: Whether pages may be lent to a peer on this host. It must say when it has received all, because the
+    ///     guest can go on here once this side has done its part.
+    init(
+        control: OutgoingControl, tracker: DirtyTracker, dialect: StreamDialect, isUncopied: Bool, mayLend: Bool
+    ) {
         self.isUncopied = isUncopied
+        self.mayLend = mayLend
         self.control = control
         self.tracker = tracker
         self.dialect = dialect
@@ -93,6 +100,7 @@ final class MultifdSender: Sendable {
                 if isUncopied { try channel.enableZeroCopy() }
             } catch { throw MigrationError.channel(error) }
             try control.add(channel)
+            let sending: PageSending = isUncopied ? .uncopied : mayLend && channel.enableLending() ? .lent : .copied
             let output = StreamOutput(channel: channel, control: control, isMultifd: true)
             try output.write(byteCount: MultifdHello.byteCount) { writer in
                 MultifdHello(uuid: uuid, channel: UInt8(index)).write(into: &writer)
@@ -101,7 +109,7 @@ final class MultifdSender: Sendable {
             let lane = Lane(
                 writer: try MultifdPageWriter(
                     output: output, counters: control.counters, dialect: dialect, zeroPages: zeroPages,
-                    packetNumbers: packetNumbers, isUncopied: isUncopied), output: output)
+                    packetNumbers: packetNumbers, sending: sending), output: output)
             let thread = try control.runtime.startThread("multifd-send-\(index)") { [self] in
                 run(lane, gate: gates[index])
             }

@@ -123,7 +123,8 @@ final class OutgoingSession {
         }
         if options.dialect.channelCount > 0 {
             let sender = MultifdSender(
-                control: control, tracker: tracker, dialect: options.dialect, isUncopied: options.sendsUncopied)
+                control: control, tracker: tracker, dialect: options.dialect, isUncopied: options.sendsUncopied,
+                mayLend: returnPath != nil)
             multifd = sender
             try sender.start(connector: connector, uuid: machine.uuid)
         }

@@ -2,6 +2,16 @@ internal import GuestMemory
 internal import LinuxSystem
 internal import MigrationStream
 
+/// How pages leave guest memory.
+enum PageSending {
+    /// The kernel copies them during the call.
+    case copied
+    /// By MSG_ZEROCOPY: the kernel reads them until it says that it has done so.
+    case uncopied
+    /// Lent to a process on this host, which reads them when it receives them.
+    case lent
+}
+
 /// Gathers what goes over one channel and sends it in large pieces: own bytes from an arena, pages from where they lie.
 ///
 /// Used by one thread. Bytes are on their way only after `flush`.
@@ -103,13 +113,18 @@ final class StreamOutput {
         do { return try channel.finishZeroCopy() } catch { throw MigrationError.channel(error) }
     }
 
-    /// Sends what is there; without a copy only pages, never own bytes, whose place is used again.
-    func flush(isUncopied: Bool = false) throws {
+    /// Sends what is there; copied if it is more than pages, because the place of own bytes is used again.
+    func flush(_ sending: PageSending = .copied) throws {
         let byteCount = vectors.byteCount
         if byteCount == 0 { return }
         if isLimited { control.limiter.charge(byteCount, runtime: control.runtime, stop: control.stopGate) }
         do {
-            let pressure = try isUncopied ? channel.sendUncopied(&vectors) : channel.send(&vectors)
+            let pressure =
+                switch sending {
+                case .copied: try channel.send(&vectors)
+                case .uncopied: try channel.sendUncopied(&vectors)
+                case .lent: try channel.sendLent(&vectors)
+                }
             control.counters.addSend(byteCount: byteCount, isMultifd: isMultifd, pressure: pressure)
         } catch {
             hasFailedWhole = vectors.byteCount == byteCount
