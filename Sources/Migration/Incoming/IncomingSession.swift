@@ -15,7 +15,6 @@ final class IncomingSession {
     /// Whether the source wants answers.
     private(set) var hasReturnPath = false
     private var hasBegun = false
-    private var isUrgent = false
     /// What the configuration section has that does not fit.
     private var configurationError: (any Error)?
     /// Whether the source is Apus, and understands what is said to Apus only.
@@ -190,11 +189,6 @@ final class IncomingSession {
     }
 
     private func begin(_ header: SectionHeader) throws {
-        // The end of memory and the devices are sent while the guest stands still.
-        if !isUrgent && (!header.isRAM || header.kind == .end) {
-            isUrgent = true
-            migration.runtime.setUrgent(true)
-        }
         if header.isRAM { return }
         guard header.kind == .full else {
             throw MigrationError.unexpected("a section \(header.name) that goes on while the guest runs")

@@ -51,9 +51,12 @@ final class OutgoingSession {
         } catch {
             return rollBack(guest, error: error, wasRunning: wasRunning)
         }
-        runtime.setUrgent(true)
-        defer { runtime.setUrgent(false) }
-        if ending == .postcopy { return runPostcopy(guest, wasRunning: wasRunning) }
+        if ending == .postcopy {
+            // What follows is short: until the destination has the guest.
+            runtime.setUrgent(true)
+            defer { runtime.setUrgent(false) }
+            return runPostcopy(guest, wasRunning: wasRunning)
+        }
         progress.enter(.switchover)
         progress.beginDowntime(counters: control.counters.values)
         let transition = pause(guest)

@@ -73,7 +73,7 @@ final class ReturnPathReader: Sendable {
 
     private func run() {
         var error: (any Error)?
-        control.runtime.setUrgent(true)
+        if requests != nil { control.runtime.setUrgent(true) }
         do {
             try read()
         } catch let caught {
