@@ -7,6 +7,7 @@ internal import Synchronization
 /// halted until the page is there (asynchronous page faults). userfaultfd then names the kernel's thread. A virtual CPU
 /// that is blocked although the guest has not halted it waits for a page, and for one only. A guest that is told of the
 /// page instead, as Linux is, and does something else meanwhile, does not stand still: then there is nobody to name.
+/// Of several that are on their way to wait at once one is taken for another now and then.
 final class PageWaits: Sendable {
     private let statistics: [VirtualCPUStatistics]
     private let seen: Mutex<[VirtualCPUStatistics.Values]>
@@ -23,24 +24,24 @@ final class PageWaits: Sendable {
     func findNext() -> Int? {
         seen.withLock { seen in
             var waiting: Int?
-            var aboutToWait: [Int] = []
+            var found = [UInt64](repeating: 0, count: statistics.count)
+            var aboutToWait: Int?
             for (index, source) in statistics.enumerated() {
                 guard let now = try? source.read() else { return nil }
+                found[index] = now.pageFaultCount
                 let hasFaulted = now.pageFaultCount != seen[index].pageFaultCount
                 if !now.isBlocked {
                     // Its page faults stay to be told of: it may only be on its way to wait.
                     seen[index].haltCount = now.haltCount
-                    if hasFaulted { aboutToWait.append(index) }
+                    if hasFaulted && aboutToWait == nil { aboutToWait = index }
                 } else if waiting == nil && hasFaulted && now.haltCount == seen[index].haltCount {
                     waiting = index
                     seen[index] = now
                 }
             }
-            if waiting == nil, aboutToWait.count == 1, let index = aboutToWait.first {
-                seen[index].pageFaultCount = (try? statistics[index].read().pageFaultCount) ?? 0
-                waiting = index
-            }
-            return waiting
+            if let waiting { return waiting }
+            if let aboutToWait { seen[aboutToWait].pageFaultCount = found[aboutToWait] }
+            return aboutToWait
         }
     }
 }

@@ -17,8 +17,8 @@ public final class IncomingMigration: Sendable {
     private let postcopy: Mutex<Postcopy>
     /// Opened when a paused post-copy may go on.
     private let mayRecover: any MigrationGate
-    /// Open when there is a receiver of post-copy, or will never be one.
-    private let receiverIsKnown: any MigrationGate
+    /// Open when pages that were asked for can be put into place, or never will be.
+    private let mayReceiveUrgent: any MigrationGate
 
     /// What other threads reach of a post-copy.
     private struct Postcopy {
@@ -43,7 +43,7 @@ public final class IncomingMigration: Sendable {
         self.runtime = runtime
         self.observer = observer
         mayRecover = runtime.makeGate()
-        receiverIsKnown = runtime.makeGate()
+        mayReceiveUrgent = runtime.makeGate()
         let relay = UrgentRelay()
         connections = IncomingConnections(
             listener: listener, runtime: runtime, machine: machine, dialect: dialect
@@ -75,7 +75,7 @@ public final class IncomingMigration: Sendable {
             try session.takeDisks()
         } catch {
             let cause = connections.failure(or: error)
-            receiverIsKnown.open()
+            mayReceiveUrgent.open()
             session.abandonMemory()
             session.answer(code: 1, because: "\(cause)")
             session.drain()
@@ -86,7 +86,7 @@ public final class IncomingMigration: Sendable {
         // Everything is here and the disks are ours, so the guest is: a source that does not get the answer finds the
         // locks taken, or has no disk and does not go on by itself.
         session.answer(code: 0)
-        receiverIsKnown.open()
+        mayReceiveUrgent.open()
         var right = GuestRight.paused(guest)
         let start = runtime.now()
         if wasRunning && startsGuest {
@@ -173,16 +173,16 @@ public final class IncomingMigration: Sendable {
         return thread != nil
     }
 
-    func setReceiver(_ receiver: PostcopyReceiver) {
-        postcopy.withLock { $0.receiver = receiver }
-        receiverIsKnown.open()
-    }
+    func setReceiver(_ receiver: PostcopyReceiver) { postcopy.withLock { $0.receiver = receiver } }
+
+    /// Memory is watched: pages that were missing can be put into place.
+    func admitUrgentPages() { mayReceiveUrgent.open() }
 
     func setConnections(_ connections: IncomingConnections) { postcopy.withLock { $0.connections = connections } }
 
     /// The first pages may come before LISTEN has been carried out.
     private func receiveUrgent(_ channel: any MigrationChannel, _ head: UInt32) {
-        receiverIsKnown.wait(until: nil)
+        mayReceiveUrgent.wait(until: nil)
         postcopy.withLock { $0.receiver }?.receiveUrgent(from: channel, head: head)
     }
 

@@ -104,6 +104,7 @@ extension IncomingSession {
             postcopy.receiver = receiver
             migration.setReceiver(receiver)
             try receiver.listen(reader)
+            migration.admitUrgentPages()
             migration.enter(.postcopyActive)
         case .ping(let value):
             // The source gives the guest up for good when it has this answer, so everything that can fail comes before.
