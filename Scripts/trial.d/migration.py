@@ -11,6 +11,8 @@ from monitor import Failed
 BOOT_LIMIT = 240
 # A guest in a busy emulated host is late by seconds; a timer that was lost is not told for good.
 TIMER_LIMIT_MS = 60000
+# Before a post-copy on a link without a limit: its passes last for seconds, so the command comes within the one meant.
+PASSES_BYTES_PER_SECOND = 32 * 10**6
 
 
 class Trial:
@@ -109,6 +111,8 @@ class Hop:
         if self.is_postcopy:
             capabilities += ["postcopy-ram", "hybrid"] if self.hop.mode == "hybrid" else ["postcopy-ram"]
             parameters["downtime-limit"] = 1  # or pre-copy may end the migration before post-copy starts
+            if not options.bandwidth and options.postcopy_pass > 1:
+                parameters.update({"max-bandwidth": PASSES_BYTES_PER_SECOND, "max-postcopy-bandwidth": 0})
         if self.hop.mode == "multifd":
             capabilities.append("multifd")
             parameters["multifd-channels"] = options.channels
