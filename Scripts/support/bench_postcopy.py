@@ -109,6 +109,12 @@ class Side:
     def rest(self, rests):
         self.monitor.qmp.command("stop" if rests else "cont")
 
+    def end(self):
+        try:
+            self.trial.end(self.monitor)
+        except monitor.Failed as error:
+            raise monitor.Failed(f"{self.kind}: {error}") from error
+
     def close(self):
         self.trial.__exit__()
         self.ground.__exit__()
@@ -177,7 +183,7 @@ def measure(own, samples):
             keep(own, samples)
         for side in sides:
             side.rest(False)
-            side.trial.end(side.monitor)
+            side.end()
     finally:
         for side in sides:
             side.close()
@@ -185,7 +191,8 @@ def measure(own, samples):
 
 def measure_in_lab(own, samples):
     """What went wrong, if anything did, and whether it was the lab."""
-    lab = subprocess.run([str(SCRIPTS / "lab"), "start", "--timeout", "3000", "--owner", str(os.getpid())],
+    words = ["--kernel", own.kernel] if own.kernel else []
+    lab = subprocess.run([str(SCRIPTS / "lab"), "start", "--timeout", "3000", "--owner", str(os.getpid()), *words],
                          stdout=subprocess.PIPE, text=True)
     if lab.returncode != 0:
         sys.exit("bench: no lab can be started here")
@@ -216,6 +223,7 @@ def parse(arguments):
     parse.add_argument("--work", type=int, default=64, metavar="MIB", help="filled, written and checked by the guest")
     parse.add_argument("--rate", default="20", metavar="MB/S", help="that the guest writes")
     parse.add_argument("--cpus", type=int, default=1)
+    parse.add_argument("--kernel", default="", metavar="SERIES", help="of the lab's host: 6.12 (the release's own)")
     parse.add_argument("--keep", metavar="FILE", default=str(
         SCRIPTS.parent / "Benchmarks" / "results" / f"{time.strftime('%Y-%m-%d')}-postcopy.json"))
     return parse.parse_args(arguments)
