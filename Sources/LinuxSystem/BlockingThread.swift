@@ -29,6 +29,9 @@ public final class BlockingThread: Sendable {
         handle = Mutex(thread)
     }
 
+    // Nobody waits for it any more: what it has is given back when it ends.
+    deinit { if let thread = handle.withLock({ $0 }) { pthread_detach(thread) } }
+
     /// Waits until the body has returned. Only the first call waits.
     public func join() {
         let thread = handle.withLock { handle in

@@ -18,13 +18,20 @@ extension Machine: MigratableMachine {
                 block: ram, beginsAsZero: configuration.boot == nil || configuration.awaitsGuest,
                 unitPageCount: ram.hostPageByteCount / pageSize)
         ]
-        let (isAwaited, hasFirmware) = arrival.withLock { ($0.isAwaited, $0.hasFirmware) }
-        if isAwaited {
+        if arrival.withLock({ $0.isAwaited }) {
             return memory
                 + ([firmware] + firmwareFiles).map { MemoryRegion(block: $0, beginsAsZero: true, isOptional: true) }
         }
         // Firmware there is none here; that of a QEMU is sent back as it came, and zeros must not replace it.
-        return memory + (hasFirmware ? [MemoryRegion(block: firmware, beginsAsZero: true, isOptional: true)] : [])
+        return memory
+            + (hasArrivedFirmware ? [MemoryRegion(block: firmware, beginsAsZero: true, isOptional: true)] : [])
+    }
+
+    private var hasArrivedFirmware: Bool {
+        if let known = arrival.withLock({ $0.hasFirmware }) { return known }
+        let hasFirmware = firmware.hasResetVector
+        arrival.withLock { $0.hasFirmware = hasFirmware }
+        return hasFirmware
     }
 
     /// Disks that the guest may write to: read-only ones are anybody's at any time, and their locks say nothing of who
@@ -146,7 +153,11 @@ extension Machine: MigratableMachine {
     public func saveDeviceState(wasRunning: Bool) throws -> SavedDeviceState {
         let sections = try saveSections(runState: wasRunning ? "running" : "paused")
         for section in sections { try failures.check(.save, of: section.name) }
-        return SavedDeviceState(
+        return deviceState(sections)
+    }
+
+    private func deviceState(_ sections: [MachineSection]) -> SavedDeviceState {
+        SavedDeviceState(
             sections: sections.map {
                 DeviceSection(
                     name: $0.name, instance: UInt32($0.instance), version: UInt32($0.state.version),
@@ -171,6 +182,23 @@ extension Machine: MigratableMachine {
         return runState == "running"
     }
 
+    public func rehearseSaving() throws -> SavedDeviceState? { deviceState(try rehearseSections()) }
+
+    /// Loads into the devices and the virtual CPUs what they have. Clocks and interrupt controllers are left alone: they
+    /// go on meanwhile.
+    public func rehearseLoading(_ sections: [DeviceSection]) throws {
+        defer { _ = takeLoadedSections() }
+        for section in sections {
+            try loadSection(
+                name: section.name, instance: Int(section.instance), version: Int(section.version),
+                payload: section.state)
+        }
+        let states = takeLoadedSections().cpus
+        for cpu in threads.cpus {
+            try states[cpu.index]?.load(into: cpu, layout: xsaveLayout, virtualClock: clock.now)
+        }
+    }
+
     public func announce() {
         for case let network as NetworkDevice in configuration.devices { network.announce() }
     }
@@ -178,5 +206,13 @@ extension Machine: MigratableMachine {
     public func makeMissingMemory() throws -> any MissingMemory {
         let pageWaits = threads.cpus.count > 1 ? PageWaits(threads.cpus) : nil
         return try UserFaultMemory(regions.map(\.block), virtualCPUThreadIDs, pageWaits)
+    }
+}
+
+extension RAMBlock {
+    /// Whether there is something where a processor begins: 16 bytes below the end, a jump in every firmware.
+    fileprivate var hasResetVector: Bool {
+        let bytes = bytes(at: byteCount - 16, count: 16)
+        return bytes.loadUnaligned(as: UInt64.self) != 0 || bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self) != 0
     }
 }

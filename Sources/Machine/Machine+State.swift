@@ -14,6 +14,18 @@ extension Machine {
     public func saveSections(runState: String) throws -> [MachineSection] {
         let now = clock.now
         let cpus = try threads.cpus.map { try VirtualCPUState(saving: $0, layout: xsaveLayout, virtualClock: now) }
+        return try sections(of: cpus, runState: runState, now: now)
+    }
+
+    /// What there would be to save of one virtual CPU and all devices, also while the guest runs: for rehearsals. The CPU
+    /// is as it was made, as one that runs cannot be asked.
+    func rehearseSections() throws -> [MachineSection] {
+        let now = clock.now
+        let cpu = VirtualCPUState(firstKernelCPU, layout: xsaveLayout, virtualClock: now)
+        return try sections(of: [cpu], runState: "running", now: now)
+    }
+
+    private func sections(of cpus: [VirtualCPUState], runState: String, now: Int64) throws -> [MachineSection] {
         var timer = TimerState()
         timer.clockOffset = now
         timer.ticksOffset = Int64(bitPattern: cpus[0].cpu.timeStampCounter)
@@ -144,10 +156,7 @@ extension Machine {
     ///
     /// - Throws: what is missing, or what this host's KVM refuses. The machine is then to be thrown away.
     @discardableResult public func finishLoadingSections() throws -> String {
-        let loaded = loading.withLock { loading in
-            defer { loading = LoadedSections() }
-            return loading
-        }
+        let loaded = takeLoadedSections()
         let cpuCount = threads.cpus.indices.prefix { loaded.cpuSections.contains("cpu \($0)") }.count
         let others = threads.cpus.indices.dropFirst(cpuCount).flatMap { ["cpu \($0)", "apic \($0)"] }
         if cpuCount > 0 && !others.isEmpty && loaded.cpuSections.isDisjoint(with: others) {
@@ -170,13 +179,20 @@ extension Machine {
         if let state = loaded.intervalTimer {
             try kvm.setTimer(state.kernelState(clockOffset: timer.clockOffset &- monotonicNanoseconds))
         }
-        let hasFirmware = firmware.hasResetVector
         arrival.withLock { arrival in
             arrival.isAwaited = false
-            arrival.hasFirmware = hasFirmware
+            // In post-copy a look would have to wait for the page, while the guest stands still.
+            arrival.hasFirmware = nil
         }
         if let state = loaded.kvmClock { kvmClock.withLock { $0 = state } }
         return loaded.global?.runState ?? "paused"
+    }
+
+    func takeLoadedSections() -> LoadedSections {
+        loading.withLock { loading in
+            defer { loading = LoadedSections() }
+            return loading
+        }
     }
 }
 
@@ -187,15 +203,5 @@ extension FirmwareConfigurationState {
         var state = FirmwareConfigurationState()
         state.acpi = .init(tables: 0x1000, linker: 0x1000, rsdp: 0x1000)
         return state
-    }
-}
-
-extension RAMBlock {
-    /// Whether there is something where a processor begins: 16 bytes below the end, a jump in every firmware.
-    ///
-    /// Looks at one page only: in post-copy each page that is looked at here is waited for, while the guest stands still.
-    fileprivate var hasResetVector: Bool {
-        let bytes = bytes(at: byteCount - 16, count: 16)
-        return bytes.loadUnaligned(as: UInt64.self) != 0 || bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self) != 0
     }
 }

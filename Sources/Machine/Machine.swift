@@ -51,6 +51,8 @@ public final class Machine: Sendable {
     let failures: FailureCounter
     /// The virtual CPUs as they were made: what a reset brings back.
     private let freshCPUs: [VirtualCPUState]
+    /// The first of them, as the kernel told it.
+    let firstKernelCPU: KernelCPUState
     private let freshTimer: PITState
     private struct Observer: Sendable { weak let object: (any MachineObserver)? }
     private let observer = Mutex(Observer(object: nil))
@@ -62,8 +64,8 @@ public final class Machine: Sendable {
     struct Arrival: Sendable {
         /// Whether a guest is still to come.
         var isAwaited: Bool
-        /// Whether the guest came with firmware, which then goes on with it.
-        var hasFirmware = false
+        /// Whether the guest came with firmware, which then goes on with it; nil if nobody has looked yet.
+        var hasFirmware: Bool? = false
         var firmwareConfiguration = FirmwareConfigurationState.microvm
     }
 
@@ -130,9 +132,9 @@ public final class Machine: Sendable {
             if configuration.initialXCR0 != 1 { try cpu.setInitialXCR0(configuration.initialXCR0) }
             return cpu
         }
-        freshCPUs = try cpus.map {
-            try VirtualCPUState(saving: $0, layout: xsaveLayout, virtualClock: 0)
-        }
+        let kernelCPUs = try cpus.map { try KernelCPUState(reading: $0) }
+        firstKernelCPU = kernelCPUs[0]
+        freshCPUs = kernelCPUs.map { VirtualCPUState($0, layout: xsaveLayout, virtualClock: 0) }
         dirtyRings = try configuration.dirtyRingCapacity.map { [kvm, slots] capacity in
             try DirtyRingLog(capacity: capacity, cpus: cpus, machine: kvm, slots: slots)
         }
@@ -171,12 +173,24 @@ public final class Machine: Sendable {
 
     /// Lets the guest run.
     ///
-    /// - Throws: Also if another holds the lock of one of its disks, which were given up at a hand-over.
+    /// - Throws: As `prepareToResume`.
     public func resume() throws {
+        try prepareToResume()
+        resumePrepared()
+    }
+
+    /// Does all of `resume` that can fail.
+    ///
+    /// - Throws: Also if another holds the lock of one of its disks, which were given up at a hand-over.
+    public func prepareToResume() throws {
         for disk in disks { try disk.takeLock() }
         if let state = kvmClock.withLock({ $0 }) { try kvm.setClock(nanoseconds: state.clock) }
         // The guest's watchdogs are told that time has passed without them; a guest without kvmclock has no such ear.
         for cpu in threads.cpus { try? cpu.markPaused() }
+    }
+
+    /// Lets the guest run after `prepareToResume`. Does not wait for anything.
+    public func resumePrepared() {
         for device in allDevices { device.resume() }
         clock.start()
         threads.resume()

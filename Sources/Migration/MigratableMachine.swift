@@ -57,6 +57,10 @@ public protocol MigratableMachine: AnyObject, Sendable {
     ///
     /// - Throws: An error that names what is missing or does not fit together.
     func finishLoading() throws -> Bool
+    /// Goes through saving, as far as that can be done while the guest runs; what would be saved, nil if nothing.
+    func rehearseSaving() throws -> SavedDeviceState?
+    /// Goes through loading what `rehearseSaving` of this machine gave, which has not run: it stays as it is.
+    func rehearseLoading(_ sections: [DeviceSection]) throws
     /// Tells the network that the guest is here now. Must not block.
     func announce()
 
@@ -72,6 +76,8 @@ public protocol MigratableMachine: AnyObject, Sendable {
 extension MigratableMachine {
     public func describe() throws -> MachineDescription? { nil }
     public func heldTimes() -> [Duration] { [] }
+    public func rehearseSaving() throws -> SavedDeviceState? { nil }
+    public func rehearseLoading(_ sections: [DeviceSection]) throws {}
     public var dirtyRingPageCount: Int? { nil }
 
     public func makeMissingMemory() throws -> any MissingMemory {

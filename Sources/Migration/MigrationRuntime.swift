@@ -9,6 +9,8 @@ public protocol MigrationRuntime: AnyObject, Sendable {
     func now() -> Duration
     /// Starts a thread; `name` is shown by debuggers.
     func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws -> any MigrationThread
+    /// Makes it quick to start so many threads, as far as that can be done in advance.
+    func prepareThreads(_ count: Int)
     /// A gate that is closed.
     func makeGate() -> any MigrationGate
     /// Whether the calling thread goes before all others of this host, as far as that is permitted.
@@ -16,6 +18,10 @@ public protocol MigrationRuntime: AnyObject, Sendable {
     /// For threads for which a guest stands still: a host that is emptied is often a busy one, and each turn that such
     /// a thread waits for is downtime.
     func setUrgent(_ isUrgent: Bool)
+}
+
+extension MigrationRuntime {
+    public func prepareThreads(_ count: Int) {}
 }
 
 /// A thread that was started and must be waited for.
@@ -42,13 +48,15 @@ public final class SystemRuntime: MigrationRuntime {
     public func now() -> Duration { ContinuousClock.now - start }
 
     public func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws -> any MigrationThread {
-        let thread = try BlockingThread(name: name) { [self] in
-            // A thread begins as urgent as the one that made it.
+        let work = try ThreadCache.shared.start(name: name) { [self] in
+            // A thread begins as urgent as the one that made it, or as it was at the end of what it did before.
             setUrgent(false)
             body()
         }
-        return SystemThread(thread: thread)
+        return SystemThread(work: work)
     }
+
+    public func prepareThreads(_ count: Int) { ThreadCache.shared.prepare(count) }
 
     public func makeGate() -> any MigrationGate { SystemGate(runtime: self) }
 
@@ -57,8 +65,8 @@ public final class SystemRuntime: MigrationRuntime {
     }
 
     private struct SystemThread: MigrationThread {
-        let thread: BlockingThread
-        func join() { thread.join() }
+        let work: ThreadCache.Work
+        func join() { work.join() }
     }
 
     private struct SystemGate: MigrationGate {

@@ -4,6 +4,7 @@ import Devices
 import GuestMemory
 import GuestSupport
 import KVM
+import Migration
 import MigrationStream
 import Testing
 
@@ -112,6 +113,31 @@ struct MachineRunTests {
         for (one, two) in zip(first, second) where !moving.contains(one.name) {
             #expect(one.state.bytes == two.state.bytes, "\(one.name) \(one.instance)")
         }
+    }
+
+    @Test func `a rehearsal leaves a machine as it was, and a guest that arrives afterwards goes on`() throws {
+        let other = try GuestMachine(cpuCount: 2, parameters: nil, devices: [EntropyDevice()])
+        let before = try other.machine.saveSections(runState: "paused")
+        for _ in 0..<3 { rehearseLoading(into: other.machine) }
+        let after = try other.machine.saveSections(runState: "paused")
+        let moving: Set = ["timer", "i8254", "apic", "cpu", "kvmclock"]
+        for (one, two) in zip(before, after) where !moving.contains(one.name) {
+            #expect(one.state.bytes == two.state.bytes, "\(one.name) \(one.instance)")
+        }
+        let guest = try GuestMachine(
+            cpuCount: 2, parameters: livelyParameters(cpuCount: 2), devices: [EntropyDevice()])
+        try guest.machine.resume()
+        let last = try #require(guest.lines.waitForReport())
+        // While it runs: what can be asked of it then has the sections that it will have.
+        let rehearsed = try #require(try guest.machine.rehearseSaving())
+        try guest.machine.pause()
+        let saved = Set(try guest.machine.saveSections(runState: "running").map(\.name))
+        #expect(Set(rehearsed.sections.map(\.name)) == saved && !rehearsed.description.isEmpty)
+        try other.take(guest)
+        try other.machine.resume()
+        let report = try #require(
+            other.lines.waitForReport { $0.checkedPageCount > last.checkedPageCount }, "\(other.lines.all)")
+        #expect(report.isClean)
     }
 
     @Test func `a machine that misses a section says which`() throws {

@@ -34,27 +34,58 @@ public enum MachineStateError: Error, Equatable, CustomStringConvertible {
 
 func hex(_ value: UInt64) -> String { String(value, radix: 16) }
 
+/// What KVM tells of a virtual CPU, as it tells it.
+struct KernelCPUState: Sendable {
+    let multiprocessorState: UInt32
+    let events: kvm_vcpu_events
+    let registers: kvm_regs
+    let specialRegisters: kvm_sregs
+    let vectorState: [UInt8]
+    let xcr0: UInt64
+    let debugRegisters: kvm_debugregs
+    let modelSpecificRegisters: [ModelSpecificRegister]
+    let tscKilohertz: Int
+    let localAPIC: KVM::LocalAPICState
+
+    /// Reads all state of a virtual CPU that does not run.
+    init(reading virtualCPU: KVMVirtualCPU) throws {
+        // The order is the kernel's: reading the run state may let a pending INIT or SIPI take effect.
+        multiprocessorState = try virtualCPU.getMultiprocessorState()
+        events = try virtualCPU.getEvents()
+        registers = try virtualCPU.getRegisters()
+        specialRegisters = try virtualCPU.getSpecialRegisters()
+        vectorState = try virtualCPU.getXSave()
+        xcr0 = try virtualCPU.getXCRs().extendedControlRegister0 ?? 1
+        debugRegisters = try virtualCPU.getDebugRegisters()
+        let indices = (CPUState.msrFields + [CPUState.deadlineField]).map(\.index)
+        modelSpecificRegisters = try virtualCPU.getMSRs(indices).registers
+        tscKilohertz = try virtualCPU.getTSCFrequency()
+        localAPIC = try virtualCPU.getLocalAPIC()
+    }
+}
+
 extension VirtualCPUState {
     /// Reads all state of a virtual CPU that does not run.
     ///
     /// - Parameter virtualClock: nanoseconds of the guest's clock, at which it stopped.
     init(saving virtualCPU: KVMVirtualCPU, layout: XSaveLayout, virtualClock: Int64) throws {
-        // The order is the kernel's: reading the run state may let a pending INIT or SIPI take effect.
-        cpu.multiprocessorState = try virtualCPU.getMultiprocessorState()
-        cpu.setEvents(try virtualCPU.getEvents())
-        cpu.setRegisters(try virtualCPU.getRegisters())
-        let special = try virtualCPU.getSpecialRegisters()
-        cpu.setSpecialRegisters(special)
-        cpu.setVectorState(fromXSave: try virtualCPU.getXSave(), layout: layout)
-        cpu.xcr0 = try virtualCPU.getXCRs().extendedControlRegister0 ?? 1
-        cpu.setDebugRegisters(try virtualCPU.getDebugRegisters())
-        let indices = (CPUState.msrFields + [CPUState.deadlineField]).map(\.index)
-        cpu.setMSRs(try virtualCPU.getMSRs(indices).registers)
+        self.init(try KernelCPUState(reading: virtualCPU), layout: layout, virtualClock: virtualClock)
+    }
+
+    init(_ kernel: KernelCPUState, layout: XSaveLayout, virtualClock: Int64) {
+        cpu.multiprocessorState = kernel.multiprocessorState
+        cpu.setEvents(kernel.events)
+        cpu.setRegisters(kernel.registers)
+        cpu.setSpecialRegisters(kernel.specialRegisters)
+        cpu.setVectorState(fromXSave: kernel.vectorState, layout: layout)
+        cpu.xcr0 = kernel.xcr0
+        cpu.setDebugRegisters(kernel.debugRegisters)
+        cpu.setMSRs(kernel.modelSpecificRegisters)
         cpu.widenMemoryTypeMasks(from: layout.physicalAddressMask)
-        cpu.extra.tscKilohertz = Int64(try virtualCPU.getTSCFrequency())
+        cpu.extra.tscKilohertz = Int64(kernel.tscKilohertz)
         cpu.updateHiddenFlags()
         apic = MigrationStream::LocalAPICState(
-            try virtualCPU.getLocalAPIC(), base: special.apic_base, multiprocessorState: cpu.multiprocessorState,
+            kernel.localAPIC, base: kernel.specialRegisters.apic_base, multiprocessorState: cpu.multiprocessorState,
             virtualClock: virtualClock)
         common.halted = cpu.multiprocessorState == 3 ? 1 : 0
     }
@@ -86,7 +117,7 @@ extension VirtualCPUState {
     }
 
     /// All but the time stamp counter, which is set already.
-    private func load(into virtualCPU: KVMVirtualCPU, layout: XSaveLayout, virtualClock: Int64) throws {
+    func load(into virtualCPU: KVMVirtualCPU, layout: XSaveLayout, virtualClock: Int64) throws {
         let index = virtualCPU.index
         if cpu.extra.nested != nil { throw MachineStateError.nestedGuest(cpu: index) }
         try virtualCPU.setSpecialRegisters(

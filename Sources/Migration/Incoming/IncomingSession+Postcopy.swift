@@ -35,6 +35,8 @@ extension IncomingSession {
                     + "post-copy needs the same huge pages on both sides.")
         }
         postcopy = PostcopyLoading(missing: missing, answers: AnswerQueue(channel: channel))
+        // For faults, for pages, and for the guest's start.
+        migration.runtime.prepareThreads(3)
     }
 
     /// Drops pages of which the source has newer ones.

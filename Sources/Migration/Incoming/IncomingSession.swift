@@ -207,6 +207,7 @@ final class IncomingSession {
         case .ping(let value):
             guard hasReturnPath else { throw MigrationError.unexpected("a PING before the return path") }
             if value == PeerGreeting.ping { isApusSource = true }
+            if value == MainChannel.readyPing && isApusSource { rehearseLoading(into: machine) }
             try send(.pong(value == PeerGreeting.ping ? PeerGreeting.pong : value))
         case .localMemory(let blocks): try adopt(blocks)
         case .machineDescription(let description):
@@ -274,7 +275,11 @@ final class IncomingSession {
 
     private func load(_ payload: DevicePayload, in bytes: UnsafeRawBufferPointer) throws {
         let section = payload.section
-        if postcopy?.receiver == nil { migration.enter(.deviceState) }
+        if postcopy?.receiver == nil {
+            // The guest stands still from here on, or for longer.
+            migration.runtime.setUrgent(true)
+            migration.enter(.deviceState)
+        }
         try machine.loadDeviceState(
             DeviceSection(
                 name: section.name, instance: section.instance, version: section.version,

@@ -16,6 +16,8 @@ final class MainChannel {
     private let validatesUUID: Bool
     static let ramSectionID: UInt32 = 2
     static let firstDeviceSectionID: UInt32 = 4
+    /// Asks the destination, before the guest is paused, to take in what it was sent and to be ready. QEMU answers as well.
+    static let readyPing: UInt32 = 5
 
     init(channel: any MigrationChannel, control: OutgoingControl, options: MigrationOptions) {
         self.channel = channel

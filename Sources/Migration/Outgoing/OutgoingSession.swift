@@ -48,6 +48,7 @@ final class OutgoingSession {
             try setUp()
             ending = try runPasses()
             if options.awaitsSwitchoverAcknowledgement { try wait { $0.hasAcknowledgedSwitchover } }
+            try getReady()
         } catch {
             return rollBack(guest, error: error, wasRunning: wasRunning)
         }
@@ -97,7 +98,7 @@ final class OutgoingSession {
     // MARK: Setup
 
     private func setUp() throws {
-        ProgramCode.populate()
+        _ = try? rehearseSaving(of: machine)
         let connector = migration.connector
         let channel: any MigrationChannel
         do {
@@ -122,6 +123,8 @@ final class OutgoingSession {
         if !shared.isEmpty { try main.sendMemory(shared) }
         if options.allowsPostcopy {
             try main.writeCommands([.postcopyAdvise(postcopyAdvice)])
+            // For pages that are asked for.
+            runtime.prepareThreads(1)
             if options.dialect.hasPreemptChannel { try openUrgentChannel(connector) }
         }
         if options.dialect.channelCount > 0 {
@@ -193,6 +196,18 @@ final class OutgoingSession {
             "\(migration.connector.address) has taken what was sent and nothing came back in "
                 + "\(options.firstAnswerLimit.components.seconds) s; in post-copy the destination asks for pages.")
     }
+
+    /// Does while the guest still runs what it would else stand still for: rehearses, and waits until the destination has
+    /// taken in what was sent, of which megabytes may be on their way, and has rehearsed as well.
+    private func getReady() throws {
+        guard let main else { return }
+        if returnPath != nil { try main.writeCommands([.ping(MainChannel.readyPing)]) }
+        _ = try? rehearseSaving(of: machine)
+        try wait(until: runtime.now() + Self.readyLimit) { $0.hasPong(MainChannel.readyPing) }
+    }
+
+    /// A link so slow would not be faster while the guest stands still, but somebody has asked for the switchover.
+    private static let readyLimit: Duration = .seconds(5)
 
     /// - Throws: What the destination said, or that it has ended, if it has.
     func checkReturnPath() throws {

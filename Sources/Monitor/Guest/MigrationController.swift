@@ -164,9 +164,9 @@ public actor MigrationController: MigrationControl {
         from address: MigrationAddress, exitsOnError: Bool, _ settings: MigrationSettings
     ) async throws {
         if settings.capabilities.has(.local) { try checkLocal(address) }
-        try await onThread(named: "rehearsal") { [machine] in rehearseLoading(into: machine) }
-        let listener = try Transports.listener(for: address, descriptor: descriptorLookup)
         let observed = StateDrivenMachine(machine, driver: driver, isDestination: true)
+        try await onThread(named: "rehearsal") { rehearseLoading(into: observed) }
+        let listener = try Transports.listener(for: address, descriptor: descriptorLookup)
         let migration = IncomingMigration(
             machine: observed, listener: listener, dialect: StreamDialect(settings), observer: relay)
         begin(.incoming(migration, addresses: listener.boundAddresses), settings)

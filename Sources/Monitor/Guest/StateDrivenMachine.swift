@@ -43,6 +43,11 @@ final class StateDrivenMachine: MigratableMachine {
     func checkSection(_ header: SectionHeader) throws { try machine.checkSection(header) }
     func loadDeviceState(_ section: DeviceSection) throws { try machine.loadDeviceState(section) }
     func finishLoading() throws -> Bool { try machine.finishLoading() }
+    func rehearseSaving() throws -> SavedDeviceState? { try machine.rehearseSaving() }
+    func rehearseLoading(_ sections: [DeviceSection]) throws {
+        try machine.rehearseLoading(sections)
+        _ = try waitFor { [driver] in await driver.state }
+    }
     func describe() throws -> MachineDescription? { try machine.describe() }
     func announce() { machine.announce() }
     func makeMissingMemory() throws -> any MissingMemory { try machine.makeMissingMemory() }

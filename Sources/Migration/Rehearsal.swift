@@ -4,12 +4,23 @@ internal import MigrationStream
 /// Goes once through what a destination does in the downtime, so that the real time finds code and types in memory.
 ///
 /// The first look at a device's state in a process costs several times what any later one does: code is read from the
-/// program's file, generic types are put together. The machine's own state, as it is before anything has arrived, is
-/// saved, written as a stream and read again. The machine must be paused, and is left as it was.
+/// program's file, generic types are put together. And what was done long ago has left the processor's caches. The
+/// machine's own state, as it is before anything has arrived, is saved, written as a stream, read and loaded again. The
+/// machine must be paused, and is left as it was.
 public func rehearseLoading(into machine: any MigratableMachine) {
-    ProgramCode.populate()
     // Nothing depends on it: whatever fails here fails again when it matters, and is reported then.
-    guard let state = try? machine.saveDeviceState(wasRunning: false) else { return }
+    guard let (state, bytes) = try? rehearseSaving(of: machine) else { return }
+    try? read(bytes, machine)
+    try? machine.rehearseLoading(state.sections)
+}
+
+/// Goes once through what a source does in the downtime, for the same reasons; the guest may run.
+///
+/// - Returns: What would be saved and how it would be sent, nil if the machine cannot tell.
+@discardableResult
+func rehearseSaving(of machine: any MigratableMachine) throws -> (state: SavedDeviceState, bytes: [UInt8])? {
+    ProgramCode.populate()
+    guard let state = try machine.rehearseSaving() else { return nil }
     var bytes = headerBytes(machine)
     for (index, section) in state.sections.enumerated() {
         let header = SectionHeader(
@@ -23,7 +34,7 @@ public func rehearseLoading(into machine: any MigratableMachine) {
         StreamEncoder.writeEndOfStream(into: &writer)
         StreamEncoder.writeDescriptionHeader(byteCount: text.count, into: &writer)
     }
-    try? read(bytes + text, machine)
+    return (state, bytes + text)
 }
 
 private func headerBytes(_ machine: any MigratableMachine) -> [UInt8] {
