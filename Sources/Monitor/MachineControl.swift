@@ -6,8 +6,10 @@ public import QMP
 public protocol MachineControl: Sendable {
     /// Stops all virtual CPUs and devices' threads; the guest stands still when this returns.
     func pause() async throws
-    /// Lets the guest go on.
-    func resume() async throws
+    /// Does what can fail before the guest goes on. `resume` or `pause` follows.
+    func prepareToResume() async throws
+    /// Lets the guest go on, as `prepareToResume` has made it ready to.
+    func resume() async
     /// Brings machine and devices into the state of power-on. The guest stands still.
     func reset() async throws
     /// Presses the power button; the guest does what it wants.

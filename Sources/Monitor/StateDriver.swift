@@ -15,8 +15,8 @@ extension QMPServer: EventSink {}
 /// The only one that changes whether the guest runs.
 ///
 /// Changes are made one after the other, in the order in which they were asked for: a change that waits for the machine
-/// holds back the next. The state changes when the machine has done what was asked, and not when it failed; the event
-/// comes with the change.
+/// holds back the next. The state changes when the machine has done all of what was asked that can fail, and not when
+/// it failed; the event comes with the change.
 ///
 ///                    ┌──────────────────── cont ─────────────────────┐
 ///     prelaunch ─cont▶ running ─stop▶ paused ────────────────────────┤
@@ -100,12 +100,12 @@ public actor StateDriver {
             if wasRunning { try await self.machine.pause() }
             do { try await self.machine.reset() } catch {
                 // Nothing to start from: the guest goes on as it was.
-                if wasRunning { try await self.machine.resume() }
+                if wasRunning { try await self.goOn() }
                 throw error
             }
             self.events.send(event: "RESET", data: Self.data(cause))
             if wasRunning {
-                try await self.machine.resume()
+                try await self.goOn()
             } else if self.state != .prelaunch {
                 try self.become(.prelaunch)
             }
@@ -205,9 +205,17 @@ extension StateDriver {
 
     private func resume() async throws {
         guard state.mayBecome(.running) else { throw TransitionError(from: state, to: .running) }
-        try await machine.resume()
+        try await machine.prepareToResume()
         try become(.running)
+        // As in QEMU before the guest's first instruction, so that nothing which the guest does is told before it.
         events.send(event: "RESUME")
+        await machine.resume()
+    }
+
+    /// Lets a machine go on that was paused only for a change: nobody is told.
+    private func goOn() async throws {
+        try await machine.prepareToResume()
+        await machine.resume()
     }
 
     private func become(_ next: RunState) throws(TransitionError) {

@@ -1,5 +1,6 @@
 import Monitor
 import QMP
+import Synchronization
 import Testing
 
 @Suite("The state driver", .timeLimit(.minutes(5))) struct StateDriverTests {
@@ -31,6 +32,14 @@ import Testing
         await #expect(throws: QMPError("the machine failed to resume")) { try await driver.cont() }
         #expect(await driver.state == .paused)
         #expect(events.names == ["RESUME", "STOP"])
+    }
+
+    @Test func `tells of a resumed guest before its first instruction`() async throws {
+        let driver = driver()
+        let seen = Mutex<[String]>([])
+        machine.state.withLock { [events] in $0.onResume = { seen.withLock { $0 = events.names } } }
+        try await driver.cont()
+        #expect(seen.withLock { $0 } == ["RESUME"])
     }
 
     @Test func `makes changes one after the other`() async throws {

@@ -26,7 +26,10 @@ public final class MachineController: MachineControl, MachineObserver {
     public func onNotice(_ handler: @escaping @Sendable (Notice) -> Void) { self.handler.withLock { $0 = handler } }
 
     public func pause() async throws { try await onThread(named: "pause") { [machine] in try machine.pause() } }
-    public func resume() async throws { try await onThread(named: "resume") { [machine] in try machine.resume() } }
+    public func prepareToResume() async throws {
+        try await onThread(named: "resume") { [machine] in try machine.prepareToResume() }
+    }
+    public func resume() async { machine.resumePrepared() }
     public func reset() async throws { try await onThread(named: "reset") { [machine] in try machine.reset() } }
     public func pressPowerButton() async throws { machine.events.pressPowerButton() }
 

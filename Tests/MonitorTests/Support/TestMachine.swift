@@ -8,6 +8,7 @@ final class TestMachine: MachineControl {
     struct State: Sendable {
         var calls: [String] = []
         var failing: Set<String> = []
+        var onResume: (@Sendable () -> Void)?
         /// The call that waits until the test lets it go on.
         var held: String?
         var waiting: CheckedContinuation<Void, Never>?
@@ -43,7 +44,8 @@ final class TestMachine: MachineControl {
     }
 
     func pause() async throws { try await call("pause") }
-    func resume() async throws { try await call("resume") }
+    func prepareToResume() async throws { try await call("resume") }
+    func resume() async { state.withLock { $0.onResume }?() }
     func reset() async throws { try await call("reset") }
     func pressPowerButton() async throws { try await call("press") }
     func virtualCPUs() async -> [VirtualCPUInformation] { [VirtualCPUInformation(index: 0, threadID: 42)] }
