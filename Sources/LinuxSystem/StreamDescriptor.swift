@@ -108,6 +108,11 @@ public final class StreamDescriptor: Sendable {
         }
     }
 
+    /// Waits until something can be received, without being woken by what is sent; a file never makes anyone wait.
+    public func waitForBytes() throws(SystemError) {
+        if kind != .file { try wait(for: Int16(POLLIN), call: "receive") }
+    }
+
     /// Lets at most about `byteCount` bytes wait here to be sent; without effect where nothing waits.
     ///
     /// TCP keeps what is on its way in its buffer as well, so there only what has not been sent at all is limited.

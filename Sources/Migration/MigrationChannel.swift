@@ -14,6 +14,9 @@ public protocol MigrationChannel: AnyObject, Sendable {
     func send(_ vectors: inout MemoryVectors) throws(ChannelError) -> BackPressure
     /// Receives at most `buffer.count` bytes; 0 when the peer has ended.
     func receive(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError) -> Int
+    /// Waits until something can be received. Who has slept in `receive` meanwhile is woken whenever the channel has sent
+    /// something, too, by the kernel's TCP.
+    func waitForBytes() throws(ChannelError)
     /// Receives into `vectors` what one call gives, which is forgotten there; 0 when the peer has ended.
     func receive(some vectors: inout MemoryVectors) throws(ChannelError) -> Int
     /// Fills all of `vectors`, which is empty afterwards.
@@ -62,6 +65,7 @@ public protocol MigrationChannel: AnyObject, Sendable {
 }
 
 extension MigrationChannel {
+    public func waitForBytes() throws(ChannelError) {}
     public func limitUnsentBytes(to byteCount: Int) {}
     public func limitUnreadBytes(to byteCount: Int) {}
     public var leastRoundTrip: Duration? { nil }

@@ -47,6 +47,10 @@ public final class DescriptorChannel: MigrationChannel {
         }
     }
 
+    public func waitForBytes() throws(ChannelError) {
+        do throws(SystemError) { try descriptor.waitForBytes() } catch { throw failure("receive", error) }
+    }
+
     public func enableZeroCopy() throws(ChannelError) {
         do throws(SystemError) { try descriptor.enableZeroCopy() } catch {
             throw ChannelError(

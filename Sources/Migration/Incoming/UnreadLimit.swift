@@ -3,7 +3,7 @@
 ///
 /// More does not make the transfer faster; it only stands before what is sent next.
 struct UnreadLimit {
-    static let least = 256 << 10
+    static let least = 512 << 10
     private static let most = 1 << 30
     private static let period: Duration = .milliseconds(5)
     private var last: (byteCount: Int, time: Duration)?

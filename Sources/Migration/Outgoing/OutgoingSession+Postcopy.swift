@@ -148,7 +148,7 @@ extension OutgoingSession {
     // MARK: Pages
 
     /// Bytes of pushed pages that may wait in the main channel: more would stand before what is asked for.
-    private static let unsentByteCount = 256 << 10
+    private static let unsentByteCount = 512 << 10
     /// Pages pushed between two looks at the requests, when these have no channel of their own.
     private static let pushedAtOnce = 32
 

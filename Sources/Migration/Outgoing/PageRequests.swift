@@ -5,9 +5,9 @@ internal import Synchronization
 /// Pages that the destination waits for: the newest request first, and no page twice; and behind them pages of which it is
 /// known that it will ask for them.
 ///
-/// The return path's thread adds, the thread that serves them takes. The main thread may wait at `gate`, which is opened
-/// with every request; the thread of a preempt channel has a gate of its own, because who closes a gate that another
-/// waits at takes the news from it.
+/// The return path's thread adds, and serves a request itself where the preempt channel is free (`serveAtOnce`); else the
+/// thread that serves them takes it. The main thread may wait at `gate`, which is opened with every request; the thread
+/// of a preempt channel has a gate of its own, because who closes a gate that another waits at takes the news from it.
 final class PageRequests: Sendable {
     /// One request: whole units of a region.
     struct Request: Hashable {
@@ -22,17 +22,26 @@ final class PageRequests: Sendable {
     private let urgentGate: any MigrationGate
     private let regions: [MemoryRegion]
     private let state = Mutex(State())
+    private let server = Mutex<(@Sendable () -> Void)?>(nil)
 
     private struct State {
         var waiting: [Request] = []
         var isWaiting: Set<Request> = []
         /// The last is the first to be wanted.
         var anticipated: [Request] = []
+        /// Requests that have been served, around which there may be more to send.
+        var served: [Request] = []
         var pivots: [Request] = []
         var lastRegion: Int?
         var count = 0
         var joinedCount = 0
         var isEnded = false
+
+        mutating func takeWaiting() -> Request? {
+            guard let request = waiting.popLast() else { return nil }
+            isWaiting.remove(request)
+            return request
+        }
     }
 
     init(regions: [MemoryRegion], runtime: any MigrationRuntime) {
@@ -77,8 +86,11 @@ final class PageRequests: Sendable {
             }
         }
         gate.open()
-        urgentGate.open()
+        if let serve = server.withLock({ $0 }) { serve() } else { urgentGate.open() }
     }
+
+    /// Sets what serves a request on the thread that adds it; nil for nothing.
+    func serveAtOnce(by serve: (@Sendable () -> Void)?) { server.withLock { $0 = serve } }
 
     /// Adds pages that will be asked for, the most urgent first.
     func anticipate(_ pages: some Sequence<RegionPages>) {
@@ -94,12 +106,17 @@ final class PageRequests: Sendable {
 
     /// The newest request, or when there is none the first that is anticipated; it is taken.
     func takeNewest() -> Request? {
-        state.withLock { state in
-            guard let request = state.waiting.popLast() else { return state.anticipated.popLast() }
-            state.isWaiting.remove(request)
-            return request
-        }
+        state.withLock { state in state.takeWaiting() ?? state.anticipated.popLast() }
     }
+
+    /// The newest request; it is taken.
+    func takeWaiting() -> Request? { state.withLock { $0.takeWaiting() } }
+
+    /// The request has been served.
+    func addServed(_ request: Request) { state.withLock { $0.served.append(request) } }
+
+    /// Lets the thread of the preempt channel look again.
+    func wakeUrgent() { urgentGate.open() }
 
     /// Whether there is a request that nobody has taken.
     var isWaited: Bool { state.withLock { !$0.waiting.isEmpty } }
@@ -114,12 +131,30 @@ final class PageRequests: Sendable {
         return PageRange(first: PageIndex(first), pageCount: min(pageCount, all - first))
     }
 
-    /// Waits for a request, and takes it; nil at the end. For the thread of the preempt channel.
-    func waitForNewest() -> Request? {
+    /// What there is to do for the thread of the preempt channel.
+    enum Work: Equatable {
+        case send(Request)
+        /// To send what lies around a request that has been served, the newest first.
+        case surround(Request)
+    }
+
+    /// Waits for work, and takes it; nil at the end.
+    func waitForWork() -> Work? {
         while true {
             urgentGate.close()
-            if let request = takeNewest() { return request }
-            if state.withLock({ $0.isEnded }) { return nil }
+            if let request = takeNewest() { return .send(request) }
+            let (served, isEnded) = state.withLock { ($0.served.popLast(), $0.isEnded) }
+            if let served { return .surround(served) }
+            if isEnded { return nil }
+            urgentGate.wait(until: nil)
+        }
+    }
+
+    /// Tries `body` until it succeeds, at first and whenever `wakeUrgent` is called.
+    func retryWhenWoken(_ body: () throws -> Bool) rethrows {
+        while true {
+            urgentGate.close()
+            if try body() { return }
             urgentGate.wait(until: nil)
         }
     }
@@ -145,6 +180,7 @@ final class PageRequests: Sendable {
             state.waiting = []
             state.isWaiting = []
             state.anticipated = []
+            state.served = []
             state.pivots = []
             state.lastRegion = nil
             state.isEnded = false

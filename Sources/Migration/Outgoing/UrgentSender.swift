@@ -4,13 +4,18 @@ internal import Synchronization
 
 /// Serves requests for pages on a channel of their own: the preempt channel.
 ///
-/// Bare page records, and an end-of-section record at the end. One thread.
+/// Bare page records, and an end-of-section record at the end. A request is served by the thread that receives it, if
+/// nobody sends on the channel just then: each hand-over to another thread is time that the guest waits. Else, and for
+/// what nobody has asked for yet, there is a thread.
 final class UrgentSender: Sendable {
     private let control: OutgoingControl
     private let requests: PageRequests
     private let thread = Mutex<(any MigrationThread)?>(nil)
+    /// Nobody waits for this lock: who does not get it is woken when it is free.
+    private let lane = Mutex<Lane?>(nil)
+    private let isAwaited = Atomic(false)
 
-    // Safe: made by the main thread and handed over whole when the thread starts.
+    // Safe: used by one thread at a time, under the lock.
     private struct Lane: @unchecked Sendable {
         let output: StreamOutput
         let lane: PostcopySendingLane
@@ -26,28 +31,80 @@ final class UrgentSender: Sendable {
         let output = StreamOutput(channel: channel, control: control, isMultifd: false, arenaByteCount: 64 << 10)
         output.isLimited = false
         let writer = StreamPageWriter(output: output, counters: control.counters, findsZeroPages: true)
-        let lane = Lane(
+        let new = Lane(
             output: output, lane: PostcopySendingLane(tracker: tracker, writer: writer, regions: regions))
+        lane.withLock { $0 = new }
         let started = try control.runtime.startThread("postcopy-urgent") { [self] in
-            control.runtime.setUrgent(true)
-            do { try serve(lane) } catch { control.fail(error) }
+            do { try serve() } catch { control.fail(error) }
         }
         thread.withLock { $0 = started }
+        requests.serveAtOnce(by: { [weak self] in self?.serveAtOnce() })
     }
 
-    private func serve(_ lane: Lane) throws {
-        while let request = requests.waitForNewest() {
-            try control.check()
-            let range = PageRange(first: PageIndex(request.first), pageCount: request.pageCount)
-            let sent = try lane.lane.send(region: request.region, range)
-            // What is only anticipated goes out together.
-            if !(request.isAnticipated && requests.onlyAnticipates) { try lane.lane.flush() }
-            control.counters.add(pages: sent, sentFor: request)
-            if !request.isAnticipated { try sendNeighbours(of: request, lane.lane) }
+    /// Does something with the lane if nobody else does; whether it was done.
+    private func withLane(_ body: (Lane) throws -> Void) throws -> Bool {
+        let isDone = try lane.withLockIfAvailable { lane in
+            if let lane { try body(lane) }
+            return true
         }
+        if isDone == true && isAwaited.exchange(false, ordering: .sequentiallyConsistent) { requests.wakeUrgent() }
+        return isDone ?? false
+    }
+
+    // MARK: On the thread that receives requests
+
+    private func serveAtOnce() {
+        do {
+            _ = try withLane { lane in
+                while let request = requests.takeWaiting() {
+                    try send(request, lane)
+                    requests.addServed(request)
+                }
+            }
+        } catch { control.fail(error) }
+        requests.wakeUrgent()
+    }
+
+    // MARK: On a thread of its own
+
+    private func serve() throws {
+        var isUrgent = false
+        while let work = requests.waitForWork() {
+            switch work {
+            case .send(let request):
+                if !isUrgent { control.runtime.setUrgent(true) }
+                isUrgent = true
+                try wait { try send(request, $0) }
+                if !request.isAnticipated { requests.addServed(request) }
+            case .surround(let request):
+                // Not before the guest that has its page now, or gets it.
+                if isUrgent { control.runtime.setUrgent(false) }
+                isUrgent = false
+                try sendNeighbours(of: request)
+            }
+        }
+        try wait { lane in
+            try control.check()
+            try lane.output.write(byteCount: 8) { StreamEncoder.writeRecord(.endOfSection, into: &$0) }
+            try lane.output.flush()
+        }
+    }
+
+    /// Does something with the lane as soon as nobody else does.
+    private func wait(_ body: (Lane) throws -> Void) throws {
+        try requests.retryWhenWoken {
+            isAwaited.store(true, ordering: .sequentiallyConsistent)
+            return try withLane(body)
+        }
+    }
+
+    private func send(_ request: PageRequests.Request, _ lane: Lane) throws {
         try control.check()
-        try lane.output.write(byteCount: 8) { StreamEncoder.writeRecord(.endOfSection, into: &$0) }
-        try lane.output.flush()
+        let range = PageRange(first: PageIndex(request.first), pageCount: request.pageCount)
+        let sent = try lane.lane.send(region: request.region, range)
+        // What is only anticipated goes out together.
+        if !(request.isAnticipated && requests.onlyAnticipates) { try lane.lane.flush() }
+        control.counters.add(pages: sent, sentFor: request)
     }
 
     /// How many pages behind a requested one, and before it, are sent on the same channel.
@@ -55,7 +112,7 @@ final class UrgentSender: Sendable {
     private static let neighbourStep = 4
 
     /// Sends what the guest is likely to touch next, before it has to ask, as long as nobody does ask.
-    private func sendNeighbours(of request: PageRequests.Request, _ lane: PostcopySendingLane) throws {
+    private func sendNeighbours(of request: PageRequests.Request) throws {
         let end = request.first + request.pageCount
         let starts =
             stride(from: end, to: end + Self.neighbourCounts.after, by: Self.neighbourStep)
@@ -63,9 +120,12 @@ final class UrgentSender: Sendable {
         for start in starts {
             if requests.isWaited { return }
             let range = requests.pages(from: start, pageCount: Self.neighbourStep, of: request.region)
-            let sent = try lane.send(region: request.region, range)
+            var sent = 0
+            try wait { lane in
+                sent = try lane.lane.send(region: request.region, range)
+                if sent > 0 { try lane.lane.flush() }
+            }
             if sent == 0 { continue }
-            try lane.flush()
             // They count as pushed, so the push waits the longer for its turn.
             _ = control.postcopyLimiter.reserve(sent * pageSize, at: control.runtime.now())
             control.counters.addPushed(pages: sent)
@@ -74,6 +134,7 @@ final class UrgentSender: Sendable {
 
     /// Waits until everything that was asked for is sent, and the thread has ended.
     func join() {
+        requests.serveAtOnce(by: nil)
         let thread = thread.withLock { thread in
             defer { thread = nil }
             return thread

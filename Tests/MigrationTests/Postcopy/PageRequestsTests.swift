@@ -58,8 +58,8 @@ import Testing
         let requests = try requests()
         try requests.add(request(0, block: "ram"))
         requests.end()
-        #expect(requests.waitForNewest()?.first == 0)
-        #expect(requests.waitForNewest() == nil)
+        #expect(requests.waitForWork() == .send(.init(region: 0, first: 0, pageCount: 4)))
+        #expect(requests.waitForWork() == nil)
     }
 }
 

@@ -43,7 +43,7 @@ import Testing
         var order = PushOrder(dirty: dirty, recent: [bitmap(8192, [])])
         order.add(region: 0, first: 5000, pageCount: 1)
         let starts = (0..<4).compactMap { _ in take(&order, from: dirty)?.first?.first.value }
-        #expect(starts == [5001, 4984, 5017, 4968])
+        #expect(starts == [5001, 4936, 5065, 4872])
     }
 
     @Test func `the newest of several requests comes first, and none is forgotten`() {
@@ -52,7 +52,7 @@ import Testing
         order.add(region: 0, first: 2000, pageCount: 1)
         order.add(region: 0, first: 12000, pageCount: 1)
         let starts = (0..<4).compactMap { _ in take(&order, from: dirty)?.first?.first.value }
-        #expect(starts == [12001, 2001, 11984, 1984])
+        #expect(starts == [12001, 2001, 11936, 1936])
     }
 
     @Test(arguments: 1...50) func `every page is proposed whatever is asked for meanwhile`(seed: UInt64) {
