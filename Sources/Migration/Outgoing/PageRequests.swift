@@ -5,8 +5,8 @@ internal import Synchronization
 /// Pages that the destination waits for: the newest request first, and no page twice; and behind them pages of which it is
 /// known that it will ask for them.
 ///
-/// The return path's thread adds, and serves a request itself where the preempt channel is free (`serveAtOnce`); else the
-/// thread that serves them takes it. The main thread may wait at `gate`, which is opened with every request; the thread
+/// The return path's thread adds, and serves the newest itself where the preempt channel is free (`serveNewest`); the
+/// others are taken by the thread that serves them. The main thread may wait at `gate`, which is opened with every request; the thread
 /// of a preempt channel has a gate of its own, because who closes a gate that another waits at takes the news from it.
 final class PageRequests: Sendable {
     /// One request: whole units of a region.
@@ -86,11 +86,18 @@ final class PageRequests: Sendable {
             }
         }
         gate.open()
-        if let serve = server.withLock({ $0 }) { serve() } else { urgentGate.open() }
+        if server.withLock({ $0 == nil }) { urgentGate.open() }
     }
 
-    /// Sets what serves a request on the thread that adds it; nil for nothing.
-    func serveAtOnce(by serve: (@Sendable () -> Void)?) { server.withLock { $0 = serve } }
+    /// Sets what serves the newest request on the thread that adds them; nil for nothing.
+    func setServer(_ serve: (@Sendable () -> Void)?) { server.withLock { $0 = serve } }
+
+    /// Has the newest request served, if there is one and somebody who does that on this thread. Called when all that has
+    /// come is added.
+    func serveNewest() {
+        guard isWaited, let serve = server.withLock({ $0 }) else { return }
+        serve()
+    }
 
     /// Adds pages that will be asked for, the most urgent first.
     func anticipate(_ pages: some Sequence<RegionPages>) {

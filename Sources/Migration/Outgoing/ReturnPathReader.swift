@@ -99,6 +99,7 @@ final class ReturnPathReader: Sendable {
             }
             switch step {
             case .needsMore(let byteCount):
+                requests?.serveNewest()
                 do { try channel.waitForBytes() } catch { throw MigrationError.channel(error) }
                 try reader.refill(atLeast: byteCount)
             case .finished:

@@ -38,7 +38,7 @@ final class UrgentSender: Sendable {
             do { try serve() } catch { control.fail(error) }
         }
         thread.withLock { $0 = started }
-        requests.serveAtOnce(by: { [weak self] in self?.serveAtOnce() })
+        requests.setServer { [weak self] in self?.serveNewest() }
     }
 
     /// Does something with the lane if nobody else does; whether it was done.
@@ -53,13 +53,13 @@ final class UrgentSender: Sendable {
 
     // MARK: On the thread that receives requests
 
-    private func serveAtOnce() {
+    /// Only one: another may come meanwhile, and then that is the newest.
+    private func serveNewest() {
         do {
             _ = try withLane { lane in
-                while let request = requests.takeWaiting() {
-                    try send(request, lane)
-                    requests.addServed(request)
-                }
+                guard let request = requests.takeWaiting() else { return }
+                try send(request, lane)
+                requests.addServed(request)
             }
         } catch { control.fail(error) }
         requests.wakeUrgent()
@@ -134,7 +134,7 @@ final class UrgentSender: Sendable {
 
     /// Waits until everything that was asked for is sent, and the thread has ended.
     func join() {
-        requests.serveAtOnce(by: nil)
+        requests.setServer(nil)
         let thread = thread.withLock { thread in
             defer { thread = nil }
             return thread

@@ -1,6 +1,7 @@
 import GuestMemory
 import LinuxSystem
 import MigrationStream
+import Synchronization
 import Testing
 
 @testable import Migration
@@ -52,6 +53,32 @@ import Testing
         let taken = (0..<3).compactMap { _ in requests.takeNewest() }
         #expect(taken.map(\.first) == [4, 8, 0] && taken.map(\.isAnticipated) == [false, true, true])
         #expect(requests.takeNewest() == nil && !requests.onlyAnticipates && requests.counts == (1, 0))
+    }
+
+    @Test func `the thread that adds requests has the newest served, and leaves the others`() throws {
+        let requests = try requests()
+        let served = Mutex<[Int]>([])
+        requests.setServer {
+            if let request = requests.takeWaiting() { served.withLock { $0.append(request.first) } }
+        }
+        requests.serveNewest()
+        try requests.add(request(0, block: "ram"))
+        try requests.add(request(4, block: "ram"))
+        requests.serveNewest()
+        #expect(served.withLock { $0 } == [4])
+        requests.setServer(nil)
+        requests.serveNewest()
+        #expect(served.withLock { $0 } == [4] && requests.takeNewest()?.first == 0)
+    }
+
+    @Test func `what lies around a served request comes behind every request`() throws {
+        let requests = try requests()
+        try requests.add(request(0, block: "ram"))
+        let served = try #require(requests.takeWaiting())
+        requests.addServed(served)
+        try requests.add(request(4, block: "ram"))
+        #expect(requests.waitForWork() == .send(.init(region: 0, first: 4, pageCount: 4)))
+        #expect(requests.waitForWork() == .surround(served))
     }
 
     @Test func `who waits gets what is left, and then the end`() throws {
