@@ -212,7 +212,8 @@ class LiveHop(Hop):
     def move(self):
         self.destination.start("defer")
         self.prepare(self.source, self.destination)
-        departure, arrival = ways.prepare(self.hop.transport, self.source, self.destination, self.port)
+        channels = self.options.channels if self.hop.mode == "multifd" else 0
+        departure, arrival = ways.prepare(self.hop.transport, self.source, self.destination, self.port, channels)
         self.started = time.monotonic()
         self.destination.qmp.command("migrate-incoming", uri=arrival)
         self.migrate(departure)

@@ -6,8 +6,8 @@ PIPE = str(places.SCRIPTS / "trial.d" / "pipe.py")
 TRANSPORTS = ("tcp", "unix", "fd", "exec", "file")
 
 
-def prepare(transport, source, destination, port):
-    """Readies a live migration; returns the address for the source and the one for the destination."""
+def prepare(transport, source, destination, port, channels=0):
+    """Readies a live migration with so many channels of multifd; the addresses for the source and the destination."""
     address = destination.place.address
     if transport == "tcp":
         return f"tcp:{address}:{port}", f"tcp:{address}:{port}"
@@ -22,10 +22,11 @@ def prepare(transport, source, destination, port):
         source.qmp.relay(do="bridge-to", path=departure, host=address, port=port)
         return f"unix:{departure}", f"unix:{arrival}"
     if transport == "fd":
-        # A manager on each host opens the connection and hands it over.
+        # A manager on each host opens the connections and hands them over: stream, stream-1, stream-2 ...
         destination.qmp.relay(do="listen", port=port)
-        source.qmp.relay(do="connect", name="stream", host=address, port=port)
-        destination.qmp.relay(do="accept", name="stream")
+        for name in ["stream", *(f"stream-{number + 1}" for number in range(channels))]:
+            source.qmp.relay(do="connect", name=name, host=address, port=port)
+            destination.qmp.relay(do="accept", name=name)
         return "fd:stream", "fd:stream"
     if transport == "exec":
         python = f"{source.place.python} -I -S {PIPE}"
