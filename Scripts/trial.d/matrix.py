@@ -71,6 +71,12 @@ class Matrix:
         print(f"      {line(hop)}", flush=True)
         return guest
 
+    def has(self, cpus, move):
+        """Whether such a move was made."""
+        place = "between hosts" if move.is_between_hosts else "on one host"
+        return any((hop["cpus"], hop["rate"], hop["mode"], hop["transport"], where(hop)) ==
+                   (cpus, move.rate, move.mode, move.transport, place) for hop in self.moves)
+
     def live(self):
         return [move for move in self.moves if move["mode"] != "saved" and "tick_gap_ms" in move]
 
