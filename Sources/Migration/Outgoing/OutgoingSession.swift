@@ -98,6 +98,7 @@ final class OutgoingSession {
     // MARK: Setup
 
     private func setUp() throws {
+        // The first time takes several times as long: here nothing waits for it, in `getReady` the end of the passes does.
         _ = try? rehearseSaving(of: machine)
         let connector = migration.connector
         let channel: any MigrationChannel

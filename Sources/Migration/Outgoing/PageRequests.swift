@@ -6,8 +6,9 @@ internal import Synchronization
 /// known that it will ask for them.
 ///
 /// The return path's thread adds, and serves the newest itself where the preempt channel is free (`serveNewest`); the
-/// others are taken by the thread that serves them. The main thread may wait at `gate`, which is opened with every request; the thread
-/// of a preempt channel has a gate of its own, because who closes a gate that another waits at takes the news from it.
+/// others are taken by the thread that serves them. The main thread may wait at `gate`, which is opened with every
+/// request; the thread of a preempt channel has a gate of its own, because who closes a gate that another waits at takes
+/// the news from it.
 final class PageRequests: Sendable {
     /// One request: whole units of a region.
     struct Request: Hashable {

@@ -11,9 +11,8 @@ final class UrgentSender: Sendable {
     private let control: OutgoingControl
     private let requests: PageRequests
     private let thread = Mutex<(any MigrationThread)?>(nil)
-    /// Nobody waits for this lock: who does not get it is woken when it is free.
+    /// Nobody waits for this lock: the thread that does not get it is woken when the other is done.
     private let lane = Mutex<Lane?>(nil)
-    private let isAwaited = Atomic(false)
 
     // Safe: used by one thread at a time, under the lock.
     private struct Lane: @unchecked Sendable {
@@ -43,12 +42,10 @@ final class UrgentSender: Sendable {
 
     /// Does something with the lane if nobody else does; whether it was done.
     private func withLane(_ body: (Lane) throws -> Void) throws -> Bool {
-        let isDone = try lane.withLockIfAvailable { lane in
+        try lane.withLockIfAvailable { lane in
             if let lane { try body(lane) }
             return true
-        }
-        if isDone == true && isAwaited.exchange(false, ordering: .sequentiallyConsistent) { requests.wakeUrgent() }
-        return isDone ?? false
+        } ?? false
     }
 
     // MARK: On the thread that receives requests
@@ -62,6 +59,7 @@ final class UrgentSender: Sendable {
                 requests.addServed(request)
             }
         } catch { control.fail(error) }
+        // For what lies around, for other requests, and if it waits for the lane.
         requests.wakeUrgent()
     }
 
@@ -92,10 +90,7 @@ final class UrgentSender: Sendable {
 
     /// Does something with the lane as soon as nobody else does.
     private func wait(_ body: (Lane) throws -> Void) throws {
-        try requests.retryWhenWoken {
-            isAwaited.store(true, ordering: .sequentiallyConsistent)
-            return try withLane(body)
-        }
+        try requests.retryWhenWoken { try withLane(body) }
     }
 
     private func send(_ request: PageRequests.Request, _ lane: Lane) throws {
