@@ -8,11 +8,18 @@ public protocol SectionDevice: Device {
     /// The section's payload with its description. Called while the guest is paused.
     func saveSection() -> SavedState
 
-    /// Loads a section's payload of the given version. Called while the guest is paused, after its memory is there.
+    /// Loads a section's payload. Called while the guest is paused, after its memory is there.
     ///
     /// - Throws: `StateError` for bytes that are no such state; `DeviceError` or `VirtioError` if the state contradicts
     ///   the configuration or memory. The device is then to be reset or thrown away.
-    func loadSection(_ bytes: [UInt8], version: Int) throws
+    func loadSection(_ section: ReceivedState) throws
+}
+
+extension SectionDevice {
+    /// Loads a payload that has not been decoded.
+    public func loadSection(_ bytes: [UInt8], version: Int) throws {
+        try loadSection(ReceivedState(version: version, bytes: bytes))
+    }
 }
 
 /// A device whose state is a value of its own, apart from the live device: QEMU's fields, in QEMU's meaning.
@@ -22,23 +29,15 @@ public protocol StatefulDevice: SectionDevice {
     /// The device's state now.
     func saveState() -> State
 
-    /// A value to load a section into: what the configuration decides and the section does not say.
-    var emptyState: State { get }
-
     /// Takes over a state that was loaded from a stream.
     func loadState(_ state: State) throws
 }
 
 extension StatefulDevice {
     public var sectionName: String { State.vmsdName }
-    public var emptyState: State { State() }
     public func saveSection() -> SavedState { saveState().save() }
 
-    public func loadSection(_ bytes: [UInt8], version: Int) throws {
-        var state = emptyState
-        try state.load(bytes, version: version)
-        try loadState(state)
-    }
+    public func loadSection(_ section: ReceivedState) throws { try loadState(try section.state()) }
 }
 
 /// Why a device cannot take over a state.

@@ -150,20 +150,18 @@ extension Machine: MigratableMachine {
         } catch { return GuestTransition(.paused(guest), error: error) }
     }
 
-    public func saveDeviceState(wasRunning: Bool) throws -> SavedDeviceState {
-        let sections = try saveSections(runState: wasRunning ? "running" : "paused")
-        for section in sections { try failures.check(.save, of: section.name) }
+    public func saveDeviceState(
+        wasRunning: Bool, _ receive: (DeviceSection) throws -> Void
+    ) throws -> SavedDeviceState {
+        let sections = try saveSections(runState: wasRunning ? "running" : "paused") { section in
+            try failures.check(.save, of: section.name)
+            try receive(DeviceSection(section))
+        }
         return deviceState(sections)
     }
 
     private func deviceState(_ sections: [MachineSection]) -> SavedDeviceState {
-        SavedDeviceState(
-            sections: sections.map {
-                DeviceSection(
-                    name: $0.name, instance: UInt32($0.instance), version: UInt32($0.state.version),
-                    state: $0.state.bytes)
-            }
-        ) { Self.description(of: sections) }
+        SavedDeviceState(sections: sections.map { DeviceSection($0) }) { Self.description(of: sections) }
     }
 
     public func checkSection(_ header: SectionHeader) throws {
@@ -173,8 +171,8 @@ extension Machine: MigratableMachine {
     public func loadDeviceState(_ section: DeviceSection) throws {
         try failures.check(.load, of: section.name)
         try loadSection(
-            name: section.name, instance: Int(section.instance), version: Int(section.version),
-            payload: section.state)
+            name: section.name, instance: Int(section.instance),
+            ReceivedState(version: Int(section.version), bytes: section.state, decoded: section.decoded))
     }
 
     public func finishLoading() throws -> Bool {
@@ -189,9 +187,9 @@ extension Machine: MigratableMachine {
     public func rehearseLoading(_ sections: [DeviceSection]) throws {
         defer { _ = takeLoadedSections() }
         for section in sections {
-            try loadSection(
-                name: section.name, instance: Int(section.instance), version: Int(section.version),
-                payload: section.state)
+            try takeSection(
+                name: section.name, instance: Int(section.instance),
+                ReceivedState(version: Int(section.version), bytes: section.state, decoded: section.decoded))
         }
         let states = takeLoadedSections().cpus
         for cpu in threads.cpus {
@@ -206,6 +204,14 @@ extension Machine: MigratableMachine {
     public func makeMissingMemory() throws -> any MissingMemory {
         let pageWaits = threads.cpus.count > 1 ? PageWaits(threads.cpus) : nil
         return try UserFaultMemory(regions.map(\.block), virtualCPUThreadIDs, pageWaits)
+    }
+}
+
+extension DeviceSection {
+    fileprivate init(_ section: MachineSection) {
+        self.init(
+            name: section.name, instance: UInt32(section.instance), version: UInt32(section.state.version),
+            state: section.state.bytes)
     }
 }
 

@@ -3,18 +3,23 @@ internal import Devices
 internal import GuestMemory
 internal import KVM
 internal import LinuxSystem
-internal import MigrationStream
+public import MigrationStream
 internal import Synchronization
 
 /// The machine's state as the sections of QEMU's `microvm`, in QEMU's order.
 extension Machine {
     /// Every device and CPU of a paused machine.
     ///
-    /// - Parameter runState: what the guest is to be at the destination: "running", "paused", "prelaunch".
-    public func saveSections(runState: String) throws -> [MachineSection] {
+    /// - Parameters:
+    ///   - runState: what the guest is to be at the destination: "running", "paused", "prelaunch".
+    ///   - receive: called with each section as soon as it is there.
+    public func saveSections(
+        runState: String, _ receive: (MachineSection) throws -> Void = { _ in }
+    ) throws -> [MachineSection] {
         let now = clock.now
-        let cpus = try threads.cpus.map { try VirtualCPUState(saving: $0, layout: xsaveLayout, virtualClock: now) }
-        return try sections(of: cpus, runState: runState, now: now)
+        return try sections(
+            cpuCount: threads.cpus.count, runState: runState, now: now,
+            cpu: { try VirtualCPUState(saving: threads.cpus[$0], layout: xsaveLayout, virtualClock: now) }, receive)
     }
 
     /// What there would be to save of one virtual CPU and all devices, also while the guest runs: for rehearsals. The CPU
@@ -22,32 +27,45 @@ extension Machine {
     func rehearseSections() throws -> [MachineSection] {
         let now = clock.now
         let cpu = VirtualCPUState(firstKernelCPU, layout: xsaveLayout, virtualClock: now)
-        return try sections(of: [cpu], runState: "running", now: now)
+        return try sections(cpuCount: 1, runState: "running", now: now, cpu: { _ in cpu }, { _ in })
     }
 
-    private func sections(of cpus: [VirtualCPUState], runState: String, now: Int64) throws -> [MachineSection] {
-        var timer = TimerState()
-        timer.clockOffset = now
-        timer.ticksOffset = Int64(bitPattern: cpus[0].cpu.timeStampCounter)
-        var sections = [MachineSection(timer), MachineSection(arrival.withLock { $0.firmwareConfiguration })]
-        for (index, cpu) in cpus.enumerated() {
-            sections += [MachineSection(cpu.common, instance: index), MachineSection(cpu.cpu, instance: index)]
-            if index == 0 { sections.append(MachineSection(TPROptimizationState())) }
-            sections.append(MachineSection(cpu.apic, instance: index))
+    private func sections(
+        cpuCount: Int, runState: String, now: Int64, cpu: (Int) throws -> VirtualCPUState,
+        _ receive: (MachineSection) throws -> Void
+    ) throws -> [MachineSection] {
+        var sections: [MachineSection] = []
+        func add(_ section: MachineSection) throws {
+            sections.append(section)
+            try receive(section)
         }
-        sections.append(MachineSection(MigrationStream::IOAPICState(try kvm.getIOAPIC())))
-        sections.append(MachineSection(try kvmClock.withLock { $0 } ?? readKVMClock()))
-        sections.append(MachineSection(events.sectionName, events.saveSection()))
-        sections.append(MachineSection(PICState(try kvm.getPIC(.primaryPIC)), instance: 0))
-        sections.append(MachineSection(PICState(try kvm.getPIC(.secondaryPIC)), instance: 1))
-        sections.append(
+        for index in 0..<cpuCount {
+            let cpu = try cpu(index)
+            if index == 0 {
+                var timer = TimerState()
+                timer.clockOffset = now
+                timer.ticksOffset = Int64(bitPattern: cpu.cpu.timeStampCounter)
+                try add(MachineSection(timer))
+                try add(MachineSection(arrival.withLock { $0.firmwareConfiguration }))
+            }
+            try add(MachineSection(cpu.common, instance: index))
+            try add(MachineSection(cpu.cpu, instance: index))
+            if index == 0 { try add(MachineSection(TPROptimizationState())) }
+            try add(MachineSection(cpu.apic, instance: index))
+        }
+        try add(MachineSection(MigrationStream::IOAPICState(try kvm.getIOAPIC())))
+        try add(MachineSection(try kvmClock.withLock { $0 } ?? readKVMClock()))
+        try add(MachineSection(events.sectionName, events.saveSection()))
+        try add(MachineSection(PICState(try kvm.getPIC(.primaryPIC)), instance: 0))
+        try add(MachineSection(PICState(try kvm.getPIC(.secondaryPIC)), instance: 1))
+        try add(
             MachineSection(PITState(try kvm.getTimer(), clockOffset: now &- monotonicNanoseconds, virtualClock: now)))
-        if let clockDevice { sections.append(MachineSection(clockDevice.sectionName, clockDevice.saveSection())) }
-        sections.append(MachineSection(serial.sectionName, serial.saveSection()))
-        sections += transportSections.map { MachineSection($0.name, $0.transport.saveSection()) }
+        if let clockDevice { try add(MachineSection(clockDevice.sectionName, clockDevice.saveSection())) }
+        try add(MachineSection(serial.sectionName, serial.saveSection()))
+        for (name, transport) in transportSections { try add(MachineSection(name, transport.saveSection())) }
         var global = GlobalState()
         global.runState = runState
-        sections.append(MachineSection(global))
+        try add(MachineSection(global))
         return sections
     }
 
@@ -98,81 +116,97 @@ extension Machine {
         }
     }
 
-    /// Takes in the payload of one section. Devices take it at once; CPUs, clocks and interrupt controllers when all
-    /// has come (`finishLoadingSections`), because they depend on one another.
-    public func loadSection(name: String, instance: Int, version: Int, payload: [UInt8]) throws {
-        try checkSection(name: name, instance: instance, version: version)
+    /// Takes in the payload of one section. Devices take it at once; CPUs together with the last of them, because they
+    /// depend on one another; clocks and interrupt controllers when all has come (`finishLoadingSections`).
+    public func loadSection(name: String, instance: Int, _ section: ReceivedState) throws {
+        try takeSection(name: name, instance: instance, section)
+        if name == "apic" || name == "cpu" { try loadCPUs() }
+    }
+
+    /// Takes in the payload of one section without putting a CPU's in force.
+    func takeSection(name: String, instance: Int, _ section: ReceivedState) throws {
+        try checkSection(name: name, instance: instance, version: section.version)
         if let transport = transportSections.first(where: { $0.name == name })?.transport {
-            try transport.loadSection(payload, version: version)
+            try transport.loadSection(section)
             loading.withLock { _ = $0.devices.insert(name) }
             return
         }
         switch name {
-        case "mc146818rtc": try clockDevice?.loadSection(payload, version: version)
-        case "serial": try serial.loadSection(payload, version: version)
-        case "acpi-ged": try events.loadSection(payload, version: version)
+        case "mc146818rtc": try clockDevice?.loadSection(section)
+        case "serial": try serial.loadSection(section)
+        case "acpi-ged": try events.loadSection(section)
         case "fw_cfg":
-            let state = try decode(FirmwareConfigurationState.self, payload, version)
+            let state = try section.state(FirmwareConfigurationState.self)
             arrival.withLock { $0.firmwareConfiguration = state }
         // Read for its form only: there is nothing here that it could set.
-        case "kvm-tpr-opt": _ = try decode(TPROptimizationState.self, payload, version)
-        default: try loadCore(name, instance, version, payload)
+        case "kvm-tpr-opt": _ = try section.state(TPROptimizationState.self)
+        default: try loadCore(name, instance, section)
         }
         loading.withLock { _ = $0.devices.insert(name) }
     }
 
-    private func decode<State: DeviceState>(_ type: State.Type, _ payload: [UInt8], _ version: Int) throws -> State {
-        var state = State()
-        try state.load(payload, version: version)
-        return state
-    }
-
-    private func loadCore(_ name: String, _ instance: Int, _ version: Int, _ payload: [UInt8]) throws {
+    private func loadCore(_ name: String, _ instance: Int, _ section: ReceivedState) throws {
         try loading.withLock { loading in
             switch name {
-            case "timer": loading.timer = try decode(TimerState.self, payload, version)
+            case "timer": loading.timer = try section.state(TimerState.self)
             case "cpu_common":
-                loading.cpus[instance, default: VirtualCPUState()].common = try decode(
-                    CPUCommonState.self, payload, version)
+                loading.cpus[instance, default: VirtualCPUState()].common = try section.state(CPUCommonState.self)
             case "cpu":
-                loading.cpus[instance, default: VirtualCPUState()].cpu = try decode(CPUState.self, payload, version)
+                loading.cpus[instance, default: VirtualCPUState()].cpu = try section.state(CPUState.self)
             case "apic":
-                loading.cpus[instance, default: VirtualCPUState()].apic = try decode(
-                    MigrationStream::LocalAPICState.self, payload, version)
-            case "ioapic": loading.ioAPIC = try decode(MigrationStream::IOAPICState.self, payload, version)
+                loading.cpus[instance, default: VirtualCPUState()].apic = try section.state(MigrationStream::LocalAPICState.self)
+            case "ioapic": loading.ioAPIC = try section.state(MigrationStream::IOAPICState.self)
             case "i8259":
-                let state = try decode(PICState.self, payload, version)
+                let state = try section.state(PICState.self)
                 if instance == 0 { loading.primaryPIC = state } else { loading.secondaryPIC = state }
-            case "i8254": loading.intervalTimer = try decode(PITState.self, payload, version)
-            case "kvmclock": loading.kvmClock = try decode(KVMClockState.self, payload, version)
-            case "globalstate": loading.global = try decode(GlobalState.self, payload, version)
+            case "i8254": loading.intervalTimer = try section.state(PITState.self)
+            case "kvmclock": loading.kvmClock = try section.state(KVMClockState.self)
+            case "globalstate": loading.global = try section.state(GlobalState.self)
             default: throw MachineLoadError.unknownSection(name: name, instance: instance)
             }
             loading.cpuSections.insert("\(name) \(instance)")
         }
     }
 
+    /// Puts the CPUs in force once all have come, and with them the clock.
+    private func loadCPUs() throws {
+        let loaded = loading.withLock { loading -> (timer: TimerState, cpus: [VirtualCPUState])? in
+            guard let timer = loading.timer, !loading.hasCPUs else { return nil }
+            let cpus = threads.cpus.compactMap { cpu in
+                Self.cpuSections(cpu.index).allSatisfy(loading.cpuSections.contains) ? loading.cpus[cpu.index] : nil
+            }
+            guard cpus.count == threads.cpus.count else { return nil }
+            loading.hasCPUs = true
+            return (timer, cpus)
+        }
+        guard let loaded else { return }
+        clock.set(loaded.timer.clockOffset)
+        try VirtualCPUState.load(
+            loaded.cpus, into: threads.cpus, layout: xsaveLayout, virtualClock: loaded.timer.clockOffset)
+    }
+
+    /// Without which a CPU cannot run.
+    private static func cpuSections(_ index: Int) -> [String] { ["cpu \(index)", "apic \(index)"] }
+
     /// Puts everything that was loaded in force. The run state that the guest had at the source.
     ///
     /// - Throws: what is missing, or what this host's KVM refuses. The machine is then to be thrown away.
     @discardableResult public func finishLoadingSections() throws -> String {
+        // A source may have sent the timer last.
+        try loadCPUs()
         let loaded = takeLoadedSections()
         let cpuCount = threads.cpus.indices.prefix { loaded.cpuSections.contains("cpu \($0)") }.count
-        let others = threads.cpus.indices.dropFirst(cpuCount).flatMap { ["cpu \($0)", "apic \($0)"] }
+        let others = threads.cpus.indices.dropFirst(cpuCount).flatMap(Self.cpuSections)
         if cpuCount > 0 && !others.isEmpty && loaded.cpuSections.isDisjoint(with: others) {
             throw MachineLoadError.cpuCount(here: threads.cpus.count, there: cpuCount)
         }
-        let wanted = threads.cpus.indices.flatMap { ["cpu \($0)", "apic \($0)"] }
+        let wanted = threads.cpus.indices.flatMap(Self.cpuSections)
         let missing =
             wanted.filter { !loaded.cpuSections.contains($0) }
             + transportSections.map(\.name).filter { !loaded.devices.contains($0) }
             + (loaded.timer == nil ? ["timer"] : [])
             + (clockDevice.map { [$0.sectionName] } ?? []).filter { !loaded.devices.contains($0) }
         guard missing.isEmpty, let timer = loaded.timer else { throw MachineLoadError.missingSections(missing) }
-        clock.set(timer.clockOffset)
-        try VirtualCPUState.load(
-            threads.cpus.compactMap { loaded.cpus[$0.index] }, into: threads.cpus, layout: xsaveLayout,
-            virtualClock: timer.clockOffset)
         if let state = loaded.primaryPIC { try kvm.setPIC(.primaryPIC, state.kernelState(levelMask: 0xF8)) }
         if let state = loaded.secondaryPIC { try kvm.setPIC(.secondaryPIC, state.kernelState(levelMask: 0xDE)) }
         if let state = loaded.ioAPIC { try kvm.setIOAPIC(state.kernelState(address: MachineLayout.ioAPICAddress)) }

@@ -43,7 +43,9 @@ public protocol MigratableMachine: AnyObject, Sendable {
     func resume(_ guest: consuming PausedGuest) -> GuestTransition
 
     /// The state of all devices while the guest is paused; `wasRunning` is what it is to be at the destination.
-    func saveDeviceState(wasRunning: Bool) throws -> SavedDeviceState
+    ///
+    /// - Parameter receive: Called with each section as soon as it is there.
+    func saveDeviceState(wasRunning: Bool, _ receive: (DeviceSection) throws -> Void) throws -> SavedDeviceState
     /// Of a paused guest: pages that the destination needs to load the devices and to run the guest's first instructions,
     /// the most urgent first. Sent in a post-copy while the devices are loaded, which else begins with waiting for them.
     func pagesNeededFirst() throws -> [RegionPages]
@@ -118,18 +120,28 @@ public struct RegionPages: Hashable, Sendable {
 }
 
 /// The state of one device as a section of the stream holds it.
-public struct DeviceSection: Equatable, Sendable {
+public struct DeviceSection: Sendable {
     public var name: String
     public var instance: UInt32
     public var version: UInt32
     /// The fields and subsections, as they are on the wire.
     public var state: [UInt8]
+    /// These bytes as the device's fields, if they were decoded before.
+    public var decoded: (any DeviceState)?
 
-    public init(name: String, instance: UInt32 = 0, version: UInt32, state: [UInt8]) {
+    public init(
+        name: String, instance: UInt32 = 0, version: UInt32, state: [UInt8], decoded: (any DeviceState)? = nil
+    ) {
         self.name = name
         self.instance = instance
         self.version = version
         self.state = state
+        self.decoded = decoded
+    }
+
+    init(_ header: SectionHeader, state: [UInt8], decoded: (any DeviceState)?) {
+        self.init(
+            name: header.name, instance: header.instance, version: header.version, state: state, decoded: decoded)
     }
 }
 

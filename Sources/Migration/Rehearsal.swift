@@ -9,9 +9,8 @@ internal import MigrationStream
 /// machine must be paused, and is left as it was.
 public func rehearseLoading(into machine: any MigratableMachine) {
     // Nothing depends on it: whatever fails here fails again when it matters, and is reported then.
-    guard let (state, bytes) = try? rehearseSaving(of: machine) else { return }
-    try? read(bytes, machine)
-    try? machine.rehearseLoading(state.sections)
+    guard let (_, bytes) = try? rehearseSaving(of: machine), let sections = try? read(bytes, machine) else { return }
+    try? machine.rehearseLoading(sections)
 }
 
 /// Goes once through what a source does in the downtime, for the same reasons; the guest may run.
@@ -44,15 +43,24 @@ private func headerBytes(_ machine: any MigratableMachine) -> [UInt8] {
     }
 }
 
-private func read(_ bytes: [UInt8], _ machine: any MigratableMachine) throws {
-    var decoder = StreamDecoder()
+private func read(_ bytes: [UInt8], _ machine: any MigratableMachine) throws -> [DeviceSection] {
+    var decoder = StreamDecoder(options: .incoming)
     var position = 0
+    var sections: [DeviceSection] = []
     while case .element(let element, let byteCount) = try decoder.next(
         in: bytes.span.bytes.extracting(position..<bytes.count), ended: true)
     {
-        if case .section(let header) = element { try machine.checkSection(header) }
+        switch element {
+        case .section(let header): try machine.checkSection(header)
+        case .deviceState(let payload):
+            let contents = payload.bytes.lowerBound + position..<payload.bytes.upperBound + position
+            sections.append(
+                DeviceSection(payload.section, state: Array(bytes[contents]), decoded: decoder.deviceState))
+        default: break
+        }
         position += byteCount
     }
+    return sections
 }
 
 private func written(_ byteCount: Int, _ body: (inout StreamWriter) -> Void) -> [UInt8] {

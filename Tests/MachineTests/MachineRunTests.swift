@@ -145,8 +145,8 @@ struct MachineRunTests {
         let other = try GuestMachine(parameters: nil, devices: [EntropyDevice()])
         for section in try guest.machine.saveSections(runState: "paused") where section.name != "cpu" {
             try other.machine.loadSection(
-                name: section.name, instance: section.instance, version: section.state.version,
-                payload: section.state.bytes)
+                name: section.name, instance: section.instance,
+                ReceivedState(version: section.state.version, bytes: section.state.bytes))
         }
         #expect(throws: MachineLoadError.missingSections(["cpu 0"])) {
             try other.machine.finishLoadingSections()

@@ -196,14 +196,18 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
 
     // MARK: Devices
 
-    public func saveDeviceState(wasRunning: Bool) throws -> SavedDeviceState {
-        if fails(&failingSave) { throw Failure(description: "device sim/device cannot be saved") }
-        return SavedDeviceState(
-            sections: [
-                DeviceSection(name: "sim/device", version: 3, state: device),
-                DeviceSection(name: "sim/run", version: 1, state: [wasRunning ? 1 : 0]),
-            ]
-        ) { "{\"page_size\": 4096, \"devices\": []}" }
+    public func saveDeviceState(
+        wasRunning: Bool, _ receive: (DeviceSection) throws -> Void
+    ) throws -> SavedDeviceState {
+        let sections = [
+            DeviceSection(name: "sim/device", version: 3, state: device),
+            DeviceSection(name: "sim/run", version: 1, state: [wasRunning ? 1 : 0]),
+        ]
+        for section in sections {
+            if fails(&failingSave) { throw Failure(description: "device \(section.name) cannot be saved") }
+            try receive(section)
+        }
+        return SavedDeviceState(sections: sections) { "{\"page_size\": 4096, \"devices\": []}" }
     }
 
     /// Every seventh page of the first region.

@@ -17,9 +17,9 @@ extension MMIOTransport: SectionDevice {
         return server.device.saveSection(virtioState(server))
     }
 
-    public func loadSection(_ bytes: [UInt8], version: Int) throws {
+    public func loadSection(_ section: ReceivedState) throws {
         guard let server else { preconditionFailure("a transport without a device has no section") }
-        try server.device.loadSection(bytes, version: version) { state in
+        try server.device.loadSection(section) { state in
             try load(state, into: server)
             // The device's own part comes after what the start of a driver sets.
             let registers = registers.withLock { $0 }

@@ -67,11 +67,8 @@ extension VirtioDevice {
     }
 
     /// Decodes a section, hands the transport's part to `loadTransport`, then takes over the device's own part.
-    func loadSection(
-        _ bytes: [UInt8], version: Int, _ loadTransport: (VirtioState) throws -> Void
-    ) throws {
-        var state = State()
-        try state.load(bytes, version: version)
+    func loadSection(_ section: ReceivedState, _ loadTransport: (VirtioState) throws -> Void) throws {
+        let state: State = try section.state()
         try loadTransport(state.virtio)
         try load(state)
     }

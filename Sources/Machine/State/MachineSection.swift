@@ -45,6 +45,8 @@ struct LoadedSections: Sendable {
     var cpus: [Int: VirtualCPUState] = [:]
     /// Sections of virtual CPUs that have come: "cpu 0".
     var cpuSections: Set<String> = []
+    /// Whether the CPUs were put in force.
+    var hasCPUs = false
     var ioAPIC: MigrationStream::IOAPICState?
     var primaryPIC: PICState?
     var secondaryPIC: PICState?

@@ -95,6 +95,7 @@ public final class IncomingMigration: Sendable {
         let resumed = runtime.now()
         machine.announce()
         session.tellArrival(resume: resumed - start, announce: runtime.now() - resumed)
+        session.readDescription()
         session.end()
         enter(.completed)
         return .completed(right)

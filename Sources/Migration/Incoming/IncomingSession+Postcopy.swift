@@ -82,7 +82,7 @@ extension IncomingSession {
                     start += byteCount
                     try perform(inPackage: command, postcopy, reader)
                 case .element(let element, let byteCount):
-                    _ = try load(element, in: rest)
+                    _ = try load(element, nested.deviceState, in: rest)
                     start += byteCount
                 }
             }
@@ -141,15 +141,7 @@ extension IncomingSession {
     /// After a failure before the guest ran: lets the source read the answer, as `drain` does.
     func drain(_ receiver: PostcopyReceiver, _ channel: any MigrationChannel) {
         receiver.abandon()
-        let isDone = migration.runtime.makeGate()
-        let runtime = migration.runtime
-        let watch = try? runtime.startThread("migration-drain") {
-            if !isDone.wait(until: runtime.now() + .seconds(2)) { channel.shutDown() }
-        }
-        if watch == nil { channel.shutDown() }
-        receiver.joinLink()
-        isDone.open()
-        watch?.join()
+        cutOff(channel) { receiver.joinLink() }
         receiver.end()
     }
 }

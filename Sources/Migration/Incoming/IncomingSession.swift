@@ -11,10 +11,13 @@ final class IncomingSession {
     let memory: ReceivedMemory
     private let runReceiver: RunReceiver
     private(set) var channel: (any MigrationChannel)?
-    private(set) var decoder = StreamDecoder()
+    private var reader: ChannelReader?
+    private(set) var decoder = StreamDecoder(options: .incoming)
     /// Whether the source wants answers.
     private(set) var hasReturnPath = false
     private var hasBegun = false
+    /// Whether a device's state has come.
+    private var hasDevices = false
     /// What the configuration section has that does not fit.
     private var configurationError: (any Error)?
     /// Whether the source is Apus, and understands what is said to Apus only.
@@ -48,6 +51,7 @@ final class IncomingSession {
         let channel = try connections.waitForMain()
         self.channel = channel
         let reader = ChannelReader(channel: channel, capacity: 512 << 10)
+        self.reader = reader
         // The connection was recognized by its first four bytes, which have been taken.
         reader.append(migrationStreamMagic)
         while try loadNext(reader) {}
@@ -75,14 +79,17 @@ final class IncomingSession {
             try loadPackage(package, reader)
             return false
         case .element(let element, let byteCount):
-            let goesOn = try load(element, in: reader.unreadBytes)
+            let goesOn = try load(element, decoder.deviceState, in: reader.unreadBytes)
             reader.skip(byteCount)
             if case .pages(let run) = element, run.content == .plain { try receive(after: run, reader) }
             return goesOn
         }
     }
 
-    func load(_ element: StreamElement, in bytes: UnsafeRawBufferPointer) throws -> Bool {
+    /// - Parameter deviceState: What a device's payload holds, if the decoder knows it.
+    func load(
+        _ element: StreamElement, _ deviceState: (any DeviceState)?, in bytes: UnsafeRawBufferPointer
+    ) throws -> Bool {
         if let configurationError {
             // The source is told why, as soon as it listens.
             if case .configurationSubsection = element { return true }
@@ -111,8 +118,9 @@ final class IncomingSession {
             }
             try beginPages()
             try waitForSync()
-        case .deviceState(let payload): try load(payload, in: bytes)
-        case .endOfStream: break
+        case .deviceState(let payload): try load(payload, deviceState, in: bytes)
+        // All that is needed has come, unless the description has to confirm where sections ended.
+        case .endOfStream: return decoder.hasSearchedSections
         case .description: return false
         case .compressedPage: throw MigrationError.unexpected("compressed pages")
         case .mappedRAM: throw MigrationError.unexpected("a mapped-ram file")
@@ -207,7 +215,11 @@ final class IncomingSession {
         case .ping(let value):
             guard hasReturnPath else { throw MigrationError.unexpected("a PING before the return path") }
             if value == PeerGreeting.ping { isApusSource = true }
-            if value == MainChannel.readyPing && isApusSource { rehearseLoading(into: machine) }
+            if value == MainChannel.readyPing && isApusSource {
+                // The guest is about to be paused, and what is done for that here is not to be done then.
+                migration.runtime.setUrgent(true)
+                rehearseLoading(into: machine)
+            }
             try send(.pong(value == PeerGreeting.ping ? PeerGreeting.pong : value))
         case .localMemory(let blocks): try adopt(blocks)
         case .machineDescription(let description):
@@ -273,17 +285,18 @@ final class IncomingSession {
 
     // MARK: Devices and the end
 
-    private func load(_ payload: DevicePayload, in bytes: UnsafeRawBufferPointer) throws {
+    private func load(
+        _ payload: DevicePayload, _ state: (any DeviceState)?, in bytes: UnsafeRawBufferPointer
+    ) throws {
         let section = payload.section
-        if postcopy?.receiver == nil {
+        if postcopy?.receiver == nil && !hasDevices {
             // The guest stands still from here on, or for longer.
             migration.runtime.setUrgent(true)
             migration.enter(.deviceState)
         }
+        hasDevices = true
         try machine.loadDeviceState(
-            DeviceSection(
-                name: section.name, instance: section.instance, version: section.version,
-                state: Array(bytes[payload.bytes])))
+            DeviceSection(section, state: Array(bytes[payload.bytes]), decoded: state))
     }
 
     /// Takes the locks of all disks, or none.
@@ -343,27 +356,52 @@ final class IncomingSession {
         }
     }
 
+    /// Reads what follows the end of the stream, so that a source which still sends it does not see a closed connection.
+    ///
+    /// Nothing depends on it.
+    func readDescription() {
+        guard let reader else { return }
+        cutOff(reader.channel) { while (try? loadNext(reader)) == true {} }
+    }
+
     /// After a failure, lets the source read that answer: what it still sends is thrown away until it ends, because a
     /// connection closed with unread bytes takes the answer with it. A source that goes on for too long is cut off.
     func drain() {
         guard hasReturnPath, let channel else { return }
         if let receiver = postcopy?.receiver { return drain(receiver, channel) }
+        cutOff(channel) {
+            let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 16)
+            while let count = try? channel.receive(into: scratch), count > 0 {}
+            scratch.deallocate()
+        }
+    }
+
+    /// Lets `body` read from a channel, which is shut down if that takes too long.
+    func cutOff(_ channel: any MigrationChannel, _ body: () -> Void) {
         let isDone = migration.runtime.makeGate()
         let runtime = migration.runtime
         let watch = try? runtime.startThread("migration-drain") {
             if !isDone.wait(until: runtime.now() + .seconds(2)) { channel.shutDown() }
         }
-        guard let watch else { return }
-        let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 16)
-        while let count = try? channel.receive(into: scratch), count > 0 {}
-        scratch.deallocate()
+        if watch == nil { channel.shutDown() }
+        body()
         isDone.open()
-        watch.join()
+        watch?.join()
     }
 
     /// Ends all connections and their threads.
     func end() {
         connections.close()
         connections.join()
+    }
+}
+
+extension StreamOptions {
+    /// For a stream that is loaded: what its description says is of no interest, except where nothing else tells how long
+    /// a section is.
+    static var incoming: StreamOptions {
+        var options = StreamOptions()
+        options.checksDescription = false
+        return options
     }
 }

@@ -14,6 +14,7 @@ final class MainChannel {
     let output: StreamOutput
     private let dialect: StreamDialect
     private let validatesUUID: Bool
+    private var nextDeviceSectionID = MainChannel.firstDeviceSectionID
     static let ramSectionID: UInt32 = 2
     static let firstDeviceSectionID: UInt32 = 4
     /// Asks the destination, before the guest is paused, to take in what it was sent and to be ready. QEMU answers as well.
@@ -118,32 +119,37 @@ final class MainChannel {
         }
     }
 
-    /// Writes the sections of all devices and sends them.
-    func writeDeviceState(_ state: SavedDeviceState) throws {
-        var id = Self.firstDeviceSectionID
-        for section in state.sections {
-            let header = SectionHeader(
-                kind: .full, id: id, name: section.name, instance: section.instance, version: section.version)
-            try output.write(byteCount: header.byteCount) { header.write(into: &$0) }
-            try output.append(copying: section.state)
-            try output.write(byteCount: 5) { StreamEncoder.writeFooter(sectionID: id, into: &$0) }
-            id += 1
-        }
-        try output.flush()
+    /// Writes the section of a device. Sends it once it is worth the call, so that the destination has something to do
+    /// while the next is saved.
+    func writeDevice(_ section: DeviceSection) throws {
+        let id = nextDeviceSectionID
+        let header = SectionHeader(
+            kind: .full, id: id, name: section.name, instance: section.instance, version: section.version)
+        try output.write(byteCount: header.byteCount) { header.write(into: &$0) }
+        try output.append(copying: section.state)
+        try output.write(byteCount: 5) { StreamEncoder.writeFooter(sectionID: id, into: &$0) }
+        nextDeviceSectionID += 1
+        if output.waitingByteCount >= Self.deviceByteCount { try output.flush() }
     }
+
+    /// A virtual CPU is about that long.
+    private static let deviceByteCount = 2 << 10
 
     /// Whether the channel has refused to take any byte of what was to be sent last.
     var hasFailedWhole: Bool { output.hasFailedWhole }
 
-    /// Writes the end of the stream and the description, and sends them.
-    ///
-    /// From the first byte of this on, the destination may have all that it needs.
-    func writeEnd(description: String) throws {
+    /// Writes the end of the stream and sends it: the destination may then have all that it needs.
+    func writeEnd() throws {
+        // A failure of this is to be told from one of the end.
+        try output.flush()
+        try output.write(byteCount: 1) { StreamEncoder.writeEndOfStream(into: &$0) }
+        try output.flush()
+    }
+
+    /// Writes the description behind the end, and sends it.
+    func writeDescription(_ description: String) throws {
         let text = Array(description.utf8)
-        try output.write(byteCount: 6) { writer in
-            StreamEncoder.writeEndOfStream(into: &writer)
-            StreamEncoder.writeDescriptionHeader(byteCount: text.count, into: &writer)
-        }
+        try output.write(byteCount: 5) { StreamEncoder.writeDescriptionHeader(byteCount: text.count, into: &$0) }
         try output.append(copying: text)
         try output.flush()
     }

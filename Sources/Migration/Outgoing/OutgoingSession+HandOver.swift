@@ -19,24 +19,43 @@ extension OutgoingSession {
         try progress.measure(\.lastPages) {
             _ = try sendPages(.end, mode: .final) { true }
         }
-        let state = try progress.measure(\.save) { try machine.saveDeviceState(wasRunning: wasRunning) }
+        let state = try sendDevices(main, wasRunning: wasRunning)
         try progress.measure(\.disks) { try releaseDisks() }
         try checkReturnPath()
         try progress.measure(\.send) {
-            try main.writeDeviceState(state)
-            // Made while the destination loads what it describes.
-            let description = state.description
             try control.check()
             try migration.handOver.commit()
             hasSentAll = true
             do {
-                try main.writeEnd(description: description)
+                try main.writeEnd()
             } catch {
                 // Not one byte of the end went out, so the destination cannot have it.
                 if main.hasFailedWhole { hasSentAll = false }
                 throw error
             }
         }
+        do {
+            // Made while the destination loads what it describes. Nothing depends on it.
+            try main.writeDescription(state.description)
+        } catch {
+            // Without a return path this tells that the destination has gone. With one the destination says itself what it
+            // has, once it knows that no more comes.
+            guard returnPath != nil, (try? main.channel.endSending()) != nil else { throw error }
+        }
+    }
+
+    /// Saves the devices, and sends each while the next is saved.
+    private func sendDevices(_ main: MainChannel, wasRunning: Bool) throws -> SavedDeviceState {
+        let start = runtime.now()
+        var sending = Duration.zero
+        let state = try machine.saveDeviceState(wasRunning: wasRunning) { section in
+            let start = runtime.now()
+            try main.writeDevice(section)
+            sending += runtime.now() - start
+        }
+        progress.add(runtime.now() - start - sending, to: \.save)
+        progress.add(sending, to: \.send)
+        return state
     }
 
     /// Waits for the destination to say that it has the guest.

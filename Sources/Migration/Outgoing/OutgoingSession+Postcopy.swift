@@ -91,7 +91,7 @@ extension OutgoingSession {
         recentlyWritten = recent
         progress.update { $0.dirtySyncCount += 1 }
         for region in machine.regions where region.unitPageCount > 1 { widen(region) }
-        let state = try progress.measure(\.save) { try machine.saveDeviceState(wasRunning: wasRunning) }
+        let state = try progress.measure(\.save) { try machine.saveDeviceState(wasRunning: wasRunning) { _ in } }
         try main.writeDiscards(of: machine.regions)
         try progress.measure(\.disks) { try releaseDisks() }
         try checkReturnPath()

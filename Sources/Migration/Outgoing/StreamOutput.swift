@@ -22,6 +22,8 @@ final class StreamOutput {
     private var vectors: MemoryVectors
     private let arena: UnsafeMutableRawBufferPointer
     private var used = 0
+    /// Bytes that have not been sent.
+    var waitingByteCount: Int { vectors.byteCount }
     /// Whether sending waits for the bandwidth limit.
     var isLimited = true
     /// Whether the last flush failed before the channel took any byte.

@@ -43,6 +43,30 @@ public struct SavedState: Equatable, Sendable {
     }
 }
 
+/// A section's payload as it has come, and the state it holds if that was decoded on the way.
+public struct ReceivedState: Sendable {
+    public var version: Int
+    public var bytes: [UInt8]
+    private let decoded: (any DeviceState)?
+
+    /// - Parameter decoded: What `bytes` hold, loaded into a fresh state, if it is known.
+    public init(version: Int, bytes: [UInt8], decoded: (any DeviceState)? = nil) {
+        self.version = version
+        self.bytes = bytes
+        self.decoded = decoded
+    }
+
+    /// The state of a device.
+    ///
+    /// - Throws: `StateError` for bytes that are no such state.
+    public func state<State: DeviceState>(_: State.Type = State.self) throws(StateError) -> State {
+        if let decoded = decoded as? State { return decoded }
+        var state = State()
+        try state.load(bytes, version: version)
+        return state
+    }
+}
+
 extension DeviceState {
     /// The payload of the section and its description.
     public func save() -> SavedState {

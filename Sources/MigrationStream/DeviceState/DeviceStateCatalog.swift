@@ -28,9 +28,16 @@ public enum DeviceStateCatalog {
     public static func extent(of idstr: String, version: Int, in bytes: RawSpan, isWhole: Bool = false)
         throws(StateError) -> Extent
     {
-        guard var device = device(for: idstr) else { return .unknown }
-        // A stream may have arrived far beyond the section: copy little first.
-        var count = min(bytes.byteCount, 16 << 10)
+        try decode(idstr, version: version, in: bytes, isWhole: isWhole).extent
+    }
+
+    /// The same, with the state that the payload holds if it is complete.
+    static func decode(_ idstr: String, version: Int, in bytes: RawSpan, isWhole: Bool = false)
+        throws(StateError) -> (extent: Extent, state: (any DeviceState)?)
+    {
+        guard var device = device(for: idstr) else { return (.unknown, nil) }
+        // A stream may have arrived far beyond the section: copy first what most take.
+        var count = min(bytes.byteCount, idstr.utf8.contains(UInt8(ascii: "/")) ? 64 << 10 : 8 << 10)
         while true {
             let isAll = count == bytes.byteCount
             var coder = StateCoder(
@@ -38,7 +45,7 @@ public enum DeviceStateCatalog {
                 isWhole: isWhole && isAll)
             do {
                 try device.load(from: &coder)
-                return .complete(byteCount: coder.offset)
+                return (.complete(byteCount: coder.offset), device)
             } catch .truncated(let field, let offset, let missing) {
                 guard count + missing <= maximumSectionByteCount else {
                     throw .limitExceeded(
@@ -47,7 +54,7 @@ public enum DeviceStateCatalog {
                 }
                 if isAll {
                     guard !isWhole else { throw .truncated(field: field, offset: offset, missing: missing) }
-                    return .needsMore(missing)
+                    return (.needsMore(missing), nil)
                 }
                 count = min(bytes.byteCount, max(4 * count, count + missing))
             } catch {

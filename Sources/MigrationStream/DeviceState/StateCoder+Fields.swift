@@ -30,8 +30,8 @@ extension StateCoder {
     /// One byte that is 0 or 1; loading another is an error.
     public mutating func field(_ name: String, _ value: inout Bool) throws(StateError) {
         let start = offset
-        let byte = try word(value ? 1 : 0, width: 1, name: name)
-        guard byte <= 1 else { throw .notBoolean(field: fieldPath(name), found: UInt8(byte), offset: start) }
+        let byte = try word(value ? 1 as UInt8 : 0, name: name)
+        guard byte <= 1 else { throw .notBoolean(field: fieldPath(name), found: byte, offset: start) }
         value = byte == 1
         record(name, type: "bool", byteCount: 1, .boolean(byte == 1))
     }
@@ -55,7 +55,7 @@ extension StateCoder {
 
     /// A timer: nanoseconds of its clock at which it expires, all ones on the wire if it is not pending.
     public mutating func timer(_ name: String, _ expiry: inout UInt64?) throws(StateError) {
-        let value = try word(expiry ?? UInt64.max, width: 8, name: name)
+        let value = try word(expiry ?? UInt64.max, name: name)
         expiry = value == UInt64.max ? nil : value
         record(name, type: "timer", byteCount: 8, .timer(value == UInt64.max ? nil : value))
     }
@@ -91,11 +91,11 @@ extension StateCoder {
     /// A number that both sides must have alike, because what follows depends on it.
     public mutating func equal(_ name: String, _ value: UInt16) throws(StateError) {
         let start = offset
-        let found = try word(UInt64(value), width: 2, name: name)
+        let found = try word(value, name: name)
         guard found == value else {
-            throw .unequal(field: fieldPath(name), expected: UInt64(value), found: found, offset: start)
+            throw .unequal(field: fieldPath(name), expected: UInt64(value), found: UInt64(found), offset: start)
         }
-        record(name, type: "uint16 equal", byteCount: 2, .unsigned(found))
+        record(name, type: "uint16 equal", byteCount: 2, .unsigned(UInt64(found)))
     }
 
     /// Refuses a count or length from the stream that is beyond `limit`; call it right after the field.
@@ -105,15 +105,15 @@ extension StateCoder {
         }
     }
 
-    private mutating func integer<Value: FixedWidthInteger>(_ name: String, _ type: String, _ value: inout Value)
-        throws(StateError)
-    {
-        let width = Value.bitWidth / 8
-        value = Value(truncatingIfNeeded: try word(UInt64(truncatingIfNeeded: value), width: width, name: name))
-        record(name, type: type, byteCount: width, stateValue(value))
+    @inline(__always)
+    private mutating func integer<Value: FixedWidthInteger & BitwiseCopyable>(
+        _ name: String, _ type: String, _ value: inout Value
+    ) throws(StateError) {
+        value = try word(value, name: name)
+        record(name, type: type, byteCount: Value.bitWidth / 8, stateValue(value))
     }
 
-    private mutating func integers<Value: FixedWidthInteger>(
+    private mutating func integers<Value: FixedWidthInteger & BitwiseCopyable>(
         _ name: String, _ type: String, _ values: inout [Value], count: Int
     ) throws(StateError) {
         let width = Value.bitWidth / 8
@@ -126,10 +126,7 @@ extension StateCoder {
             values = [Value](repeating: 0, count: count)
         }
         precondition(values.count == count, "\(fieldPath(name)) has \(values.count) elements instead of \(count)")
-        for index in values.indices {
-            let value = UInt64(truncatingIfNeeded: values[index])
-            values[index] = Value(truncatingIfNeeded: try word(value, width: width, name: name))
-        }
+        for index in values.indices { values[index] = try word(values[index], name: name) }
         // QEMU describes an array of one element like a single field, and one of none not at all.
         guard let first = values.first else { return }
         let copy = values

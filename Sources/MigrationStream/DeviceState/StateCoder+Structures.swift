@@ -17,37 +17,48 @@ extension StateCoder {
         recordStructures(name, count: values.count, byteCount: offset - start, elements)
     }
 
-    /// The same for a long array of which few elements are not `blank`, and hardly any towards its end.
+    /// The same for a long array of `count` elements of which only the first are used: `used` has these, and all others
+    /// are `blank`. Loading sets it to those up to the last that is not blank, or one.
     ///
     /// A field at a time, a thousand unused queues take a millisecond of every downtime.
     ///
-    /// - Precondition: A `blank` element is nothing but bytes of zero, and no other is.
-    mutating func structures<Value: StateFormat & Equatable>(
-        _ name: String, _ values: inout [Value], blank: Value
+    /// - Precondition: A `blank` element is nothing but bytes of zero.
+    mutating func structures<Value: StateFormat>(
+        _ name: String, _ used: inout [Value], count: Int, blank: Value
     ) throws(StateError) {
-        if case .values = recording { return try structures(name, &values) }
-        guard !values.isEmpty else { return }
+        if case .values = recording {
+            used += repeatElement(blank, count: count - used.count)
+            return try structures(name, &used)
+        }
         let start = offset
-        let elements = try transfer(name, &values, 0..<1)
+        if used.isEmpty { used = [blank] }
+        let elements = try transfer(name, &used, 0..<1)
         let byteCount = offset - start
-        let rest = (values.count - 1) * byteCount
-        var usedCount = 1
         if direction == .load {
+            let rest = (count - 1) * byteCount
             // One that is cut short fails at the field where that shows.
-            let last = bytes[offset..<min(bytes.count, offset + rest)].lastIndex { $0 != 0 }
-            usedCount += rest > remaining ? values.count - 1 : last.map { ($0 - offset) / byteCount + 1 } ?? 0
-        } else {
-            usedCount = max(1, (values.lastIndex { $0 != blank } ?? 0) + 1)
+            let last = rest > remaining ? offset + rest - 1 : lastNonZero(offset..<offset + rest)
+            let usedCount = last.map { ($0 - offset) / byteCount + 2 } ?? 1
+            used = [used[0]] + repeatElement(blank, count: usedCount - 1)
         }
-        _ = try transfer(name, &values, 1..<usedCount)
-        let blankCount = values.count - usedCount
-        if direction == .load {
-            for index in usedCount..<values.count { values[index] = blank }
-        } else if direction == .save {
-            bytes.append(contentsOf: repeatElement(0, count: blankCount * byteCount))
+        _ = try transfer(name, &used, 1..<used.count)
+        let blankByteCount = (count - used.count) * byteCount
+        if direction == .save { bytes.append(contentsOf: repeatElement(0, count: blankByteCount)) }
+        offset += blankByteCount
+        recordStructures(name, count: count, byteCount: offset - start, elements)
+    }
+
+    /// The last byte of `range` that is not 0.
+    private func lastNonZero(_ range: Range<Int>) -> Int? {
+        let span = unsafe bytes.span.bytes
+        var end = range.upperBound
+        while end - range.lowerBound >= 8 {
+            let word = unsafe span.unsafeLoadUnaligned(fromByteOffset: end - 8, as: UInt64.self)
+            if word != 0 { break }
+            end -= 8
         }
-        offset += blankCount * byteCount
-        recordStructures(name, count: values.count, byteCount: offset - start, elements)
+        while end > range.lowerBound, bytes[end - 1] == 0 { end -= 1 }
+        return end > range.lowerBound ? end - 1 : nil
     }
 
     /// Some elements of an array; those of them that are to be recorded.
@@ -143,11 +154,11 @@ extension StateCoder {
         }
         let start = offset
         let nameBytes = Array(name.utf8)
-        _ = try word(UInt64(Self.subsectionMark), width: 1, name: name)
-        _ = try word(UInt64(nameBytes.count), width: 1, name: name)
+        _ = try word(Self.subsectionMark, name: name)
+        _ = try word(UInt8(nameBytes.count), name: name)
         if direction == .save { bytes.append(contentsOf: nameBytes) }
         offset += nameBytes.count
-        let found = Int(try word(UInt64(version), width: 4, name: name))
+        let found = Int(try word(UInt32(version), name: name))
         let supported = (minimumVersion ?? version)...version
         guard supported.contains(found) else {
             throw .unsupportedVersion(structure: name, found: found, supported: supported, offset: start)
@@ -155,8 +166,7 @@ extension StateCoder {
         var structure = try enter(name, name, version: found, body)
         structure.version = found
         isLoaded = true
-        if case .nothing = recording { return }
-        recorded.subsections.append(structure)
+        if isRecording { recorded.subsections.append(structure) }
     }
 
     /// A subsection of one number.
@@ -178,32 +188,38 @@ extension StateCoder {
         _ name: String, index: Int? = nil, _ vmsdName: String?, version: Int,
         _ body: (inout StateCoder) throws(StateError) -> Void
     ) throws(StateError) -> StateStructure {
-        let outer = recorded
         let outerVersion = self.version
         let outerWanted = wanted
         let outerIsLoaded = isLoaded
         let outerName = structureName
-        structureName = vmsdName ?? structureName
-        recorded = StateStructure(name: vmsdName, version: vmsdName == nil ? nil : version)
+        if let vmsdName { structureName = vmsdName }
         self.version = version
         wanted = nil
         path.append((name, index))
-        try body(&self)
+        var structure = StateStructure(name: nil, version: nil)
+        if isRecording {
+            structure = StateStructure(name: vmsdName, version: vmsdName == nil ? nil : version)
+            swap(&structure, &recorded)
+            try body(&self)
+            swap(&structure, &recorded)
+        } else {
+            try body(&self)
+        }
         if let vmsdName { try refuseUnknownSubsection(of: vmsdName) }
         path.removeLast()
-        defer {
-            recorded = outer
-            self.version = outerVersion
-            wanted = outerWanted
-            isLoaded = outerIsLoaded
-            structureName = outerName
-        }
-        return recorded
+        self.version = outerVersion
+        wanted = outerWanted
+        isLoaded = outerIsLoaded
+        structureName = outerName
+        return structure
     }
 
     /// QEMU looks for subsections after every structure, also one that has none.
     func refuseUnknownSubsection(of vmsdName: String) throws(StateError) {
-        guard direction == .load, let name = try nextSubsection() else { return }
+        guard direction == .load else { return }
+        // Nearly always it is something else.
+        if offset < bytes.count && bytes[offset] != Self.subsectionMark { return }
+        guard let name = try nextSubsection() else { return }
         throw .unknownSubsection(name, structure: vmsdName, offset: offset)
     }
 

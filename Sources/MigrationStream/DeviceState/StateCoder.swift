@@ -42,6 +42,9 @@ public struct StateCoder {
     /// Whether `bytes` is all there is. If not, a subsection may still follow at its end.
     let isWhole: Bool
     var recording: Recording
+    var isRecording: Bool {
+        @inline(__always) get { if case .nothing = recording { false } else { true } }
+    }
     var recorded = StateStructure(name: nil, version: nil)
     /// The structures around the current field, by name and index in an array.
     var path: [(name: String, index: Int?)]
@@ -62,6 +65,7 @@ public struct StateCoder {
         self.recording = recording
         path = [(structure, nil)]
         structureName = structure
+        if direction == .save { self.bytes.reserveCapacity(2 << 10) }
     }
 
     /// Bytes that are left to load.
@@ -80,27 +84,36 @@ public struct StateCoder {
         }
     }
 
-    /// Transfers the low `width` bytes of `value`; loads return the bytes as an unsigned number.
-    mutating func word(_ value: UInt64, width: Int, name: @autoclosure () -> String) throws(StateError) -> UInt64 {
-        var result = value
+    /// Transfers a number, which loading returns.
+    @inline(__always)
+    mutating func word<Value: FixedWidthInteger & BitwiseCopyable>(
+        _ value: Value, name: @autoclosure () -> String
+    ) throws(StateError) -> Value {
+        let width = MemoryLayout<Value>.size
+        let start = offset
+        offset = start + width
         switch direction {
         case .load:
-            guard width <= remaining else {
-                throw .truncated(field: fieldPath(name()), offset: offset, missing: width - remaining)
+            guard width <= bytes.count - start else {
+                offset = start
+                throw .truncated(field: fieldPath(name()), offset: start, missing: width - remaining)
             }
-            result = 0
-            for index in offset..<(offset + width) { result = result << 8 | UInt64(bytes[index]) }
-        case .save: StateValue.append(value, byteCount: width, to: &bytes)
-        case .measure: break
+            // There are as many bytes.
+            let word = unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: start, as: Value.self) }
+            return Value(bigEndian: word)
+        case .save:
+            let word = value.bigEndian
+            unsafe withUnsafeBytes(of: word) { unsafe bytes.append(contentsOf: $0) }
+            return value
+        case .measure: return value
         }
-        offset += width
-        return result
     }
 
+    @inline(__always)
     mutating func record(
         _ name: String, type: String, byteCount: Int, elementCount: Int? = nil, _ value: @autoclosure () -> StateValue
     ) {
-        if case .nothing = recording { return }
+        guard isRecording else { return }
         recorded.fields.append(
             StateField(name: name, type: type, byteCount: byteCount, elementCount: elementCount, value: value()))
     }

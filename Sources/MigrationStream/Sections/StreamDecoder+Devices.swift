@@ -19,10 +19,13 @@ extension StreamDecoder {
     private mutating func deviceStateLength(
         in bytes: RawSpan, section: SectionHeader, ended: Bool
     ) throws(StreamError) -> (Int, DevicePayload.Delimitation) {
+        deviceState = nil
         let layout = layoutLength(in: bytes, section: section)
         if case .plausible(let length) = layout { return (length, .layout) }
         do throws(StreamError) {
-            return (try searchedLength(in: bytes, section: section, ended: ended), .search)
+            let length = try searchedLength(in: bytes, section: section, ended: ended)
+            hasSearchedSections = true
+            return (length, .search)
         } catch .truncated(let part, let offset, let missing) {
             // The layout knows better how much is missing than the search, which can only ask for a byte.
             guard case .needsMore(let count) = layout, count > missing else {
@@ -39,10 +42,11 @@ extension StreamDecoder {
     }
 
     /// How long the state is by the layout of its device, if the section's footer stands there.
-    private func layoutLength(in bytes: RawSpan, section: SectionHeader) -> LayoutLength {
+    private mutating func layoutLength(in bytes: RawSpan, section: SectionHeader) -> LayoutLength {
         guard let version = Int32(exactly: section.version), section.kind == .full else { return .unknown }
         do throws(StateError) {
-            switch try DeviceStateCatalog.extent(of: section.name, version: Int(version), in: bytes) {
+            let (extent, state) = try DeviceStateCatalog.decode(section.name, version: Int(version), in: bytes)
+            switch extent {
             case .unknown:
                 return .unknown
             case .needsMore(let count):
@@ -51,7 +55,9 @@ extension StreamDecoder {
                 guard length <= limits.maximumDeviceStateByteCount else { return .unknown }
                 let missing = length + 5 - bytes.byteCount
                 guard missing <= 0 else { return .needsMore(missing) }
-                return hasFooter(of: section, in: bytes, at: length) ? .plausible(length) : .unknown
+                guard hasFooter(of: section, in: bytes, at: length) else { return .unknown }
+                deviceState = state
+                return .plausible(length)
             }
         } catch {
             return .unknown

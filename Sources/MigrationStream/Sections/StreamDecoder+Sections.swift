@@ -139,7 +139,7 @@ extension StreamDecoder {
                 found: UInt64(length))
         }
         let json = try reader.readRange(length, "the description")
-        if options.checksDescription {
+        if options.checksDescription || hasSearchedSections {
             try checkSections(against: reader.bytes.part(json), at: lengthOffset + 4)
         }
         state = .finished

@@ -56,6 +56,10 @@ public struct StreamDecoder: Sendable {
     public internal(set) var isPostcopyAdvised = false
     /// The device sections so far, in order.
     public internal(set) var deviceSections: [DeviceSectionRecord] = []
+    /// What the last `deviceState` element holds; nil if its end was searched for, because the device is not known here.
+    public internal(set) var deviceState: (any DeviceState)?
+    /// Whether the end of any section was searched for. Only the description at the stream's end can confirm such.
+    public internal(set) var hasSearchedSections = false
     /// Bytes of a page.
     public internal(set) var pageByteCount: Int
 

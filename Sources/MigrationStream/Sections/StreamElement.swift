@@ -83,8 +83,8 @@ public struct StreamOptions: Equatable, Sendable {
     public var mapsRAM: Bool?
     /// Bytes of a page until a configuration section says something else.
     public var pageByteCount = 4096
-    /// Whether the description at the end must be readable and give each section the size that it had. A QEMU
-    /// destination never looks at it.
+    /// Whether the description at the end must be readable and give each section the size that it had, also if the
+    /// layouts of all devices were known. A QEMU destination never looks at it.
     public var checksDescription = true
     /// The absolute offset of the first byte, for messages.
     public var baseOffset = 0

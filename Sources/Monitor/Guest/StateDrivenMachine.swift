@@ -36,8 +36,8 @@ final class StateDrivenMachine: MigratableMachine {
     func heldTimes() -> [Duration] { machine.heldTimes() }
     var dirtyRingPageCount: Int? { machine.dirtyRingPageCount }
     func setThrottle(_ throttle: GuestThrottle) { machine.setThrottle(throttle) }
-    func saveDeviceState(wasRunning: Bool) throws -> SavedDeviceState {
-        try machine.saveDeviceState(wasRunning: wasRunning)
+    func saveDeviceState(wasRunning: Bool, _ receive: (DeviceSection) throws -> Void) throws -> SavedDeviceState {
+        try machine.saveDeviceState(wasRunning: wasRunning, receive)
     }
     func pagesNeededFirst() throws -> [RegionPages] { try machine.pagesNeededFirst() }
     func checkSection(_ header: SectionHeader) throws { try machine.checkSection(header) }

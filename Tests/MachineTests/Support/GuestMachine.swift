@@ -104,8 +104,8 @@ final class GuestMachine {
             from: UnsafeRawBufferPointer(other.machine.ram.bytes(at: 0, count: machine.ram.byteCount)))
         for section in try other.machine.saveSections(runState: runState) {
             try machine.loadSection(
-                name: section.name, instance: section.instance, version: section.state.version,
-                payload: section.state.bytes)
+                name: section.name, instance: section.instance,
+                ReceivedState(version: section.state.version, bytes: section.state.bytes))
         }
         try machine.finishLoadingSections()
     }

@@ -2,7 +2,8 @@
 ///
 /// QEMU sends all slots of a modern device, and nearly all are empty.
 public struct VirtioQueueTable: RandomAccessCollection, MutableCollection, Equatable, Sendable {
-    private var used: [VirtioQueueState] = []
+    /// The slots that memory holds; all others are empty.
+    private(set) var used: [VirtioQueueState] = []
 
     public init() {}
 

@@ -88,10 +88,10 @@ extension VirtioState {
     private mutating func transferRings(_ coder: inout StateCoder) throws(StateError) {
         try coder.subsection("virtio/virtqueues", isNeeded: parts.contains(.ringAddresses)) {
             coder throws(StateError) in
-            var rings = queues.map(VirtioRingAddresses.init)
-            let blank = VirtioRingAddresses(VirtioQueueState())
-            try coder.structures("vq", &rings, blank: blank)
-            for index in queues.indices where coder.direction == .load && rings[index] != blank {
+            var rings = queues.used.map(VirtioRingAddresses.init)
+            try coder.structures(
+                "vq", &rings, count: queues.count, blank: VirtioRingAddresses(VirtioQueueState()))
+            for index in rings.indices where coder.direction == .load {
                 queues[index].availableRing = rings[index].available
                 queues[index].usedRing = rings[index].used
             }
@@ -116,10 +116,9 @@ extension VirtioState {
                     try coder.subsection("virtio_mmio/state", isNeeded: true) { coder throws(StateError) in
                         try coder.field("guest_features[0]", &writtenFeatures[0])
                         try coder.field("guest_features[1]", &writtenFeatures[1])
-                        var written = queues.map(\.written)
-                        let blank = VirtioWrittenQueue()
-                        try coder.structures("vqs", &written, blank: blank)
-                        for index in queues.indices where coder.direction == .load && written[index] != blank {
+                        var written = queues.used.map(\.written)
+                        try coder.structures("vqs", &written, count: queues.count, blank: VirtioWrittenQueue())
+                        for index in written.indices where coder.direction == .load {
                             queues[index].written = written[index]
                         }
                         parts.insert(.modernTransport)
@@ -132,12 +131,9 @@ extension VirtioState {
     private mutating func transferPackedRings(_ coder: inout StateCoder) throws(StateError) {
         try coder.subsection("virtio/packed_virtqueues", isNeeded: parts.contains(.packedRings)) {
             coder throws(StateError) in
-            var rings = queues.map(\.packed)
-            let blank = VirtioPackedQueue()
-            try coder.structures("vq", &rings, blank: blank)
-            for index in queues.indices where coder.direction == .load && rings[index] != blank {
-                queues[index].packed = rings[index]
-            }
+            var rings = queues.used.map(\.packed)
+            try coder.structures("vq", &rings, count: queues.count, blank: VirtioPackedQueue())
+            for index in rings.indices where coder.direction == .load { queues[index].packed = rings[index] }
             parts.insert(.packedRings)
         }
     }
@@ -169,7 +165,7 @@ private struct VirtioQueueInUse: StateFormat {
 }
 
 /// Where the rings of a queue lie that need not be in one piece.
-private struct VirtioRingAddresses: StateFormat, Equatable {
+private struct VirtioRingAddresses: StateFormat {
     static let vmsdName = "virtqueue_state"
     static let currentVersion = 1
 
