@@ -27,8 +27,11 @@ final class DirtyTracker: Sendable {
         let reported: DirtyBitmap
     }
 
-    /// 4096 pages: the unit of work of a channel, and of clearing the log.
-    static let wordsPerChunk = 64
+    /// The unit of work of a channel, and of clearing the log, is 4096 pages, or less of a small guest.
+    static let largestChunk = 64
+    private static let smallestChunk = 8
+    /// A power of two.
+    let wordsPerChunk: Int
 
     /// A part of one region that one thread sends.
     struct Chunk: Equatable {
@@ -48,10 +51,14 @@ final class DirtyTracker: Sendable {
             Region(block: $0, dirty: $0.dirtyBitmap, reported: DirtyBitmap(pageCount: $0.pageCount))
         }
         totalPageCount = tracked.reduce(0) { $0 + blocks[$1].pageCount }
+        var wordsPerChunk = Self.smallestChunk
+        // Some dozens tell apart where the guest writes and where it does not.
+        while wordsPerChunk < Self.largestChunk && wordsPerChunk * 64 * 64 < totalPageCount { wordsPerChunk *= 2 }
+        self.wordsPerChunk = wordsPerChunk
         chunks = tracked.flatMap { region in
             let wordCount = blocks[region].dirtyBitmap.wordCount
-            return stride(from: 0, to: wordCount, by: Self.wordsPerChunk).map { first in
-                Chunk(region: region, words: first..<min(first + Self.wordsPerChunk, wordCount))
+            return stride(from: 0, to: wordCount, by: wordsPerChunk).map { first in
+                Chunk(region: region, words: first..<min(first + wordsPerChunk, wordCount))
             }
         }
     }
@@ -70,7 +77,34 @@ final class DirtyTracker: Sendable {
             region.dirty.markAll()
             if beginsSet { region.reported.markAll() } else { region.reported.clearAll() }
         }
+        if beginsSet { try startSampling() }
     }
+
+    // MARK: Where the guest writes
+
+    /// The pages of each word that are watched from the start, 64 of a chunk.
+    ///
+    /// A log that begins with every page set does not report a write to a page before that was cleared, and clearing
+    /// costs the guest a fault at its next write.
+    private var samples: UInt64 { (0..<64 / wordsPerChunk).reduce(0) { $0 | 1 << UInt64($1 * wordsPerChunk) } }
+
+    /// Watches the samples of all chunks.
+    private func startSampling() throws {
+        for index in tracked {
+            let reported = regions[index].reported
+            let words = (0..<reported.wordCount).map { reported.take(word: $0, bits: samples) }
+            try machine.clearDirtyLog(of: index, firstWord: 0, words: words)
+        }
+    }
+
+    /// How many of the 64 samples of a chunk the guest has written, as far as the last sync saw it, before the first time
+    /// that the chunk is taken.
+    func writtenSampleCount(_ chunk: Chunk) -> Int {
+        let reported = regions[chunk.region].reported
+        return chunk.words.reduce(0) { $0 + (reported.word(at: $1) & samples).nonzeroBitCount }
+    }
+
+    // MARK: Taking pages
 
     /// Ends the log. What was dirty does not matter any more: another migration begins with every page.
     func stop() { if !isEmpty { machine.stopDirtyTracking() } }

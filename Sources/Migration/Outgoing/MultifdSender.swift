@@ -51,7 +51,6 @@ final class MultifdSender: Sendable {
     private let isUncopied: Bool
     private let mayLend: Bool
     private let orders: Mutex<Orders>
-    private let nextChunk = Atomic(0)
     private let sentPages = Atomic(0)
     private let packetNumbers = PacketNumbers()
     private let gates: [any MigrationGate]
@@ -67,7 +66,7 @@ final class MultifdSender: Sendable {
     private enum Work {
         case sync
         /// All chunks, and then a sync.
-        case pass(DirtyTracker.Mode, isLimited: Bool)
+        case pass(ChunkQueue, DirtyTracker.Mode, isLimited: Bool)
     }
 
     /// - Parameters:
@@ -127,20 +126,16 @@ final class MultifdSender: Sendable {
     /// Sends a sync on every channel, and waits until it is sent.
     func sync() throws { try perform(.sync, poll: {}, interval: nil) }
 
-    /// Sends all chunks and a sync; `poll` is called about every `interval` until that is done.
+    /// Sends `chunks` and a sync; `poll` is called about every `interval` until that is done.
     ///
     /// - Returns: How many pages were sent.
     func sendPass(
-        mode: DirtyTracker.Mode, isLimited: Bool, interval: Duration?, poll: () throws -> Void
+        _ chunks: ChunkQueue, mode: DirtyTracker.Mode, isLimited: Bool, interval: Duration?, poll: () throws -> Void
     ) throws -> Int {
-        nextChunk.store(0, ordering: .relaxed)
         sentPages.store(0, ordering: .relaxed)
-        try perform(.pass(mode, isLimited: isLimited), poll: poll, interval: interval)
+        try perform(.pass(chunks, mode, isLimited: isLimited), poll: poll, interval: interval)
         return sentPages.load(ordering: .relaxed)
     }
-
-    /// Makes the threads skip the chunks that nobody has taken yet.
-    func endPassEarly() { nextChunk.store(.max / 2, ordering: .relaxed) }
 
     private func perform(_ work: Work, poll: () throws -> Void, interval: Duration?) throws {
         orders.withLock { orders in
@@ -184,9 +179,9 @@ final class MultifdSender: Sendable {
             }
             seen = orders.generation
             do {
-                if case .pass(let mode, let isLimited) = orders.work {
+                if case .pass(let chunks, let mode, let isLimited) = orders.work {
                     lane.output.isLimited = isLimited
-                    try sendChunks(&sender, mode: mode)
+                    try sendChunks(&sender, chunks, mode: mode)
                 }
                 try lane.writer.sendSync()
             } catch {
@@ -201,13 +196,11 @@ final class MultifdSender: Sendable {
         }
     }
 
-    private func sendChunks(_ sender: inout ChunkSender, mode: DirtyTracker.Mode) throws {
+    private func sendChunks(
+        _ sender: inout ChunkSender, _ chunks: ChunkQueue, mode: DirtyTracker.Mode
+    ) throws {
         var pageCount = 0
-        while true {
-            let index = nextChunk.wrappingAdd(1, ordering: .relaxed).oldValue
-            if index >= tracker.chunks.count { break }
-            pageCount += try sender.send(tracker.chunks[index], mode: mode)
-        }
+        while let chunk = chunks.take() { pageCount += try sender.send(chunk, mode: mode) }
         sentPages.wrappingAdd(pageCount, ordering: .relaxed)
     }
 }

@@ -17,7 +17,7 @@ extension OutgoingSession {
         progress.update { $0.dirtySyncCount += 1 }
         if options.sendsSwitchoverStart { try main.writeCommands([.switchoverStart]) }
         try progress.measure(\.lastPages) {
-            _ = try sendPages(.end, mode: .final) { true }
+            _ = try sendPages(.end, mode: .final) { _ in true }
         }
         let state = try sendDevices(main, wasRunning: wasRunning)
         try progress.measure(\.disks) { try releaseDisks() }

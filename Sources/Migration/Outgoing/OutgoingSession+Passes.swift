@@ -54,8 +54,10 @@ extension OutgoingSession {
         if number > 1 { try tracker.clearReported() }
         var interruption: Decision?
         let mode = number > 1 ? DirtyTracker.Mode.skippingRewritten : .clearing
-        let sentPageCount = try sendPages(.part, mode: mode) {
+        var look = Look(at: start)
+        let sentPageCount = try sendPages(.part, mode: mode) { chunks in
             try checkReturnPath()
+            if number == 1 { try putWrittenLast(chunks, &look) }
             interruption = try number > 1 ? endOfPass() : nil
             if interruption != nil { return false }
             interruption =
@@ -85,6 +87,26 @@ extension OutgoingSession {
         return decision
     }
 
+    /// When the first pass looks next where the guest writes.
+    private struct Look {
+        var time: Duration
+        var interval = Duration.milliseconds(50)
+
+        init(at start: Duration) { time = start + interval }
+    }
+
+    /// Lets the first pass come last to where the guest writes: what it sends at its end has the least time to be written
+    /// again.
+    private func putWrittenLast(_ chunks: ChunkQueue, _ look: inout Look) throws {
+        let start = runtime.now()
+        guard start >= look.time else { return }
+        try tracker.sync()
+        chunks.putLast(byWrites: tracker.writtenSampleCount)
+        let end = runtime.now()
+        look.interval = max(min(look.interval * 2, .seconds(1)), (end - start) * 20)
+        look.time = end + look.interval
+    }
+
     /// Looks at what is dirty now, in the middle of a pass: whether that is little enough.
     private func endOfPass() throws -> Decision? {
         let start = runtime.now()
@@ -98,28 +120,31 @@ extension OutgoingSession {
 
     /// Sends all dirty pages as one part of the `ram` section; how many there were.
     ///
-    /// `poll` is called now and then, and ends the part early by returning false.
-    func sendPages(_ kind: SectionHeader.Kind, mode: DirtyTracker.Mode, poll: () throws -> Bool) throws -> Int {
+    /// `poll` is called now and then with the chunks that are left, and ends the part early by returning false.
+    func sendPages(
+        _ kind: SectionHeader.Kind, mode: DirtyTracker.Mode, poll: (ChunkQueue) throws -> Bool
+    ) throws -> Int {
         guard let main else { return 0 }
         main.isLimited = kind == .part
         try main.beginPages(kind)
+        let chunks = ChunkQueue(tracker.chunks)
         var pageCount = 0
         if let multifd {
             pageCount = try multifd.sendPass(
-                mode: mode, isLimited: kind == .part, interval: kind == .part ? Self.pollInterval : nil
+                chunks, mode: mode, isLimited: kind == .part, interval: kind == .part ? Self.pollInterval : nil
             ) {
-                if try !poll() { multifd.endPassEarly() }
+                if try !poll(chunks) { chunks.skipRest() }
                 try main.writeZeroPages(multifd.zeroPages.takeAll(), tracker: tracker)
             }
             try main.writeZeroPages(multifd.zeroPages.takeAll(), tracker: tracker)
         } else {
             var sender = ChunkSender(tracker: tracker, writer: main.pages, counters: control.counters)
             var nextPoll = runtime.now() + Self.pollInterval
-            for chunk in tracker.chunks {
+            while let chunk = chunks.take() {
                 pageCount += try sender.send(chunk, mode: mode)
                 guard runtime.now() >= nextPoll else { continue }
                 try control.check()
-                if kind == .part, try !poll() { break }
+                if kind == .part, try !poll(chunks) { break }
                 nextPoll = runtime.now() + Self.pollInterval
             }
             try main.pages.finishPass()

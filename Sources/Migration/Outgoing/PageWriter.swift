@@ -13,7 +13,7 @@ struct ChunkSender {
     let tracker: DirtyTracker
     let writer: any PageWriter
     let counters: TransferCounters
-    private var bits = [UInt64](repeating: 0, count: DirtyTracker.wordsPerChunk)
+    private var bits = [UInt64](repeating: 0, count: DirtyTracker.largestChunk)
 
     init(tracker: DirtyTracker, writer: any PageWriter, counters: TransferCounters) {
         self.tracker = tracker
