@@ -15,6 +15,7 @@ final class OutgoingSession {
     var multifd: MultifdSender?
     var returnPath: ReturnPathReader?
     private var returnPathThread: (any MigrationThread)?
+    private var firstRehearsal: (any MigrationThread)?
     /// Pages that the destination asks for.
     let requests: PageRequests
     /// The channel for these, if they have one.
@@ -99,7 +100,7 @@ final class OutgoingSession {
 
     private func setUp() throws {
         // The first time takes several times as long: here nothing waits for it, in `getReady` the end of the passes does.
-        _ = try? rehearseSaving(of: machine)
+        firstRehearsal = try? runtime.startThread("rehearsal") { [machine] in _ = try? rehearseSaving(of: machine) }
         let connector = migration.connector
         let channel: any MigrationChannel
         do {
@@ -202,6 +203,8 @@ final class OutgoingSession {
     /// taken in what was sent, of which megabytes may be on their way, and has rehearsed as well.
     private func getReady() throws {
         guard let main else { return }
+        firstRehearsal?.join()
+        firstRehearsal = nil
         if returnPath != nil { try main.writeCommands([.ping(MainChannel.readyPing)]) }
         _ = try? rehearseSaving(of: machine)
         try wait(until: runtime.now() + Self.readyLimit) { $0.hasPong(MainChannel.readyPing) }
@@ -222,6 +225,8 @@ final class OutgoingSession {
     /// Ends the threads of this side, whatever they do.
     func endThreads() {
         control.close()
+        firstRehearsal?.join()
+        firstRehearsal = nil
         multifd?.finish()
         returnPathThread?.join()
         returnPathThread = nil
