@@ -151,17 +151,12 @@ extension Machine: MigratableMachine {
     }
 
     public func saveDeviceState(
-        wasRunning: Bool, _ receive: (DeviceSection) throws -> Void
-    ) throws -> SavedDeviceState {
-        let sections = try saveSections(runState: wasRunning ? "running" : "paused") { section in
+        _ part: DevicePart, wasRunning: Bool, _ receive: (DeviceSection) throws -> Void
+    ) throws {
+        try saveSections(part, runState: wasRunning ? "running" : "paused") { section in
             try failures.check(.save, of: section.name)
             try receive(DeviceSection(section))
         }
-        return deviceState(sections)
-    }
-
-    private func deviceState(_ sections: [MachineSection]) -> SavedDeviceState {
-        SavedDeviceState(sections: sections.map { DeviceSection($0) }) { Self.description(of: sections) }
     }
 
     public func checkSection(_ header: SectionHeader) throws {
@@ -180,7 +175,16 @@ extension Machine: MigratableMachine {
         return runState == "running"
     }
 
-    public func rehearseSaving() throws -> SavedDeviceState? { deviceState(try rehearseSections()) }
+    /// One virtual CPU and all devices, also while the guest runs: the CPU is as it was made, as one that runs cannot be
+    /// asked.
+    public func rehearseSaving() throws -> [DeviceSection]? {
+        var sections: [DeviceSection] = []
+        let now = clock.now
+        let cpu = VirtualCPUState(firstKernelCPU, layout: xsaveLayout, virtualClock: now)
+        try save(cpu, index: 0, now: now) { sections.append(DeviceSection($0)) }
+        try saveOthers(runState: "running", now: now) { sections.append(DeviceSection($0)) }
+        return sections
+    }
 
     /// Loads into the devices and the virtual CPUs what they have. Clocks and interrupt controllers are left alone: they
     /// go on meanwhile.
@@ -211,7 +215,7 @@ extension DeviceSection {
     fileprivate init(_ section: MachineSection) {
         self.init(
             name: section.name, instance: UInt32(section.instance), version: UInt32(section.state.version),
-            state: section.state.bytes)
+            state: section.state.bytes, describe: { section.state.structure })
     }
 }
 

@@ -3,6 +3,7 @@ internal import Devices
 internal import GuestMemory
 internal import KVM
 internal import LinuxSystem
+internal import Migration
 public import MigrationStream
 internal import Synchronization
 
@@ -10,71 +11,59 @@ internal import Synchronization
 extension Machine {
     /// Every device and CPU of a paused machine.
     ///
-    /// - Parameters:
-    ///   - runState: what the guest is to be at the destination: "running", "paused", "prelaunch".
-    ///   - receive: called with each section as soon as it is there.
-    public func saveSections(
-        runState: String, _ receive: (MachineSection) throws -> Void = { _ in }
-    ) throws -> [MachineSection] {
-        let now = clock.now
-        return try sections(
-            cpuCount: threads.cpus.count, runState: runState, now: now,
-            cpu: { try VirtualCPUState(saving: threads.cpus[$0], layout: xsaveLayout, virtualClock: now) }, receive)
-    }
-
-    /// What there would be to save of one virtual CPU and all devices, also while the guest runs: for rehearsals. The CPU
-    /// is as it was made, as one that runs cannot be asked.
-    func rehearseSections() throws -> [MachineSection] {
-        let now = clock.now
-        let cpu = VirtualCPUState(firstKernelCPU, layout: xsaveLayout, virtualClock: now)
-        return try sections(cpuCount: 1, runState: "running", now: now, cpu: { _ in cpu }, { _ in })
-    }
-
-    private func sections(
-        cpuCount: Int, runState: String, now: Int64, cpu: (Int) throws -> VirtualCPUState,
-        _ receive: (MachineSection) throws -> Void
-    ) throws -> [MachineSection] {
+    /// - Parameter runState: what the guest is to be at the destination: "running", "paused", "prelaunch".
+    public func saveSections(runState: String) throws -> [MachineSection] {
         var sections: [MachineSection] = []
-        func add(_ section: MachineSection) throws {
-            sections.append(section)
-            try receive(section)
-        }
-        for index in 0..<cpuCount {
-            let cpu = try cpu(index)
-            if index == 0 {
-                var timer = TimerState()
-                timer.clockOffset = now
-                timer.ticksOffset = Int64(bitPattern: cpu.cpu.timeStampCounter)
-                try add(MachineSection(timer))
-                try add(MachineSection(arrival.withLock { $0.firmwareConfiguration }))
-            }
-            try add(MachineSection(cpu.common, instance: index))
-            try add(MachineSection(cpu.cpu, instance: index))
-            if index == 0 { try add(MachineSection(TPROptimizationState())) }
-            try add(MachineSection(cpu.apic, instance: index))
-        }
-        try add(MachineSection(MigrationStream::IOAPICState(try kvm.getIOAPIC())))
-        try add(MachineSection(try kvmClock.withLock { $0 } ?? readKVMClock()))
-        try add(MachineSection(events.sectionName, events.saveSection()))
-        try add(MachineSection(PICState(try kvm.getPIC(.primaryPIC)), instance: 0))
-        try add(MachineSection(PICState(try kvm.getPIC(.secondaryPIC)), instance: 1))
-        try add(
-            MachineSection(PITState(try kvm.getTimer(), clockOffset: now &- monotonicNanoseconds, virtualClock: now)))
-        if let clockDevice { try add(MachineSection(clockDevice.sectionName, clockDevice.saveSection())) }
-        try add(MachineSection(serial.sectionName, serial.saveSection()))
-        for (name, transport) in transportSections { try add(MachineSection(name, transport.saveSection())) }
-        var global = GlobalState()
-        global.runState = runState
-        try add(MachineSection(global))
+        for part in DevicePart.allCases { try saveSections(part, runState: runState) { sections.append($0) } }
         return sections
     }
 
-    /// The description that goes with sections, as QEMU 7.2 writes it.
-    public static func description(of sections: [MachineSection]) -> String {
-        let devices = sections.map {
-            DeviceDescription(name: $0.name, instanceID: $0.instance, structure: $0.state.structure)
+    /// The same, a part and a section at a time.
+    func saveSections(
+        _ part: DevicePart, runState: String, _ receive: (MachineSection) throws -> Void
+    ) throws {
+        let now = clock.now
+        switch part {
+        case .processors:
+            for cpu in threads.cpus {
+                let state = try VirtualCPUState(saving: cpu, layout: xsaveLayout, virtualClock: now)
+                try save(state, index: cpu.index, now: now, receive)
+            }
+        case .others: try saveOthers(runState: runState, now: now, receive)
         }
-        return VMDescriptionWriter(VMDescription(pageSize: 4096, devices: devices)).text
+    }
+
+    /// A virtual CPU, and what stands before the first.
+    func save(
+        _ cpu: VirtualCPUState, index: Int, now: Int64, _ receive: (MachineSection) throws -> Void
+    ) throws {
+        if index == 0 {
+            var timer = TimerState()
+            timer.clockOffset = now
+            timer.ticksOffset = Int64(bitPattern: cpu.cpu.timeStampCounter)
+            try receive(MachineSection(timer))
+            try receive(MachineSection(arrival.withLock { $0.firmwareConfiguration }))
+        }
+        try receive(MachineSection(cpu.common, instance: index))
+        try receive(MachineSection(cpu.cpu, instance: index))
+        if index == 0 { try receive(MachineSection(TPROptimizationState())) }
+        try receive(MachineSection(cpu.apic, instance: index))
+    }
+
+    func saveOthers(runState: String, now: Int64, _ receive: (MachineSection) throws -> Void) throws {
+        try receive(MachineSection(MigrationStream::IOAPICState(try kvm.getIOAPIC())))
+        try receive(MachineSection(try kvmClock.withLock { $0 } ?? readKVMClock()))
+        try receive(MachineSection(events.sectionName, events.saveSection()))
+        try receive(MachineSection(PICState(try kvm.getPIC(.primaryPIC)), instance: 0))
+        try receive(MachineSection(PICState(try kvm.getPIC(.secondaryPIC)), instance: 1))
+        try receive(
+            MachineSection(PITState(try kvm.getTimer(), clockOffset: now &- monotonicNanoseconds, virtualClock: now)))
+        if let clockDevice { try receive(MachineSection(clockDevice.sectionName, clockDevice.saveSection())) }
+        try receive(MachineSection(serial.sectionName, serial.saveSection()))
+        for (name, transport) in transportSections { try receive(MachineSection(name, transport.saveSection())) }
+        var global = GlobalState()
+        global.runState = runState
+        try receive(MachineSection(global))
     }
 
     /// KVM's clock now, and whether all virtual CPUs' time stamp counters agree with it.

@@ -42,10 +42,12 @@ public protocol MigratableMachine: AnyObject, Sendable {
     /// Lets the virtual CPUs run.
     func resume(_ guest: consuming PausedGuest) -> GuestTransition
 
-    /// The state of all devices while the guest is paused; `wasRunning` is what it is to be at the destination.
+    /// The state of some devices while the guest is paused, in the order of the stream.
     ///
-    /// - Parameter receive: Called with each section as soon as it is there.
-    func saveDeviceState(wasRunning: Bool, _ receive: (DeviceSection) throws -> Void) throws -> SavedDeviceState
+    /// - Parameters:
+    ///   - wasRunning: What the guest is to be at the destination.
+    ///   - receive: Called with each section as soon as it is there.
+    func saveDeviceState(_ part: DevicePart, wasRunning: Bool, _ receive: (DeviceSection) throws -> Void) throws
     /// Of a paused guest: pages that the destination needs to load the devices and to run the guest's first instructions,
     /// the most urgent first. Sent in a post-copy while the devices are loaded, which else begins with waiting for them.
     func pagesNeededFirst() throws -> [RegionPages]
@@ -60,7 +62,7 @@ public protocol MigratableMachine: AnyObject, Sendable {
     /// - Throws: An error that names what is missing or does not fit together.
     func finishLoading() throws -> Bool
     /// Goes through saving, as far as that can be done while the guest runs; what would be saved, nil if nothing.
-    func rehearseSaving() throws -> SavedDeviceState?
+    func rehearseSaving() throws -> [DeviceSection]?
     /// Goes through loading what `rehearseSaving` of this machine gave, which has not run: it stays as it is.
     func rehearseLoading(_ sections: [DeviceSection]) throws
     /// Tells the network that the guest is here now. Must not block.
@@ -78,7 +80,7 @@ public protocol MigratableMachine: AnyObject, Sendable {
 extension MigratableMachine {
     public func describe() throws -> MachineDescription? { nil }
     public func heldTimes() -> [Duration] { [] }
-    public func rehearseSaving() throws -> SavedDeviceState? { nil }
+    public func rehearseSaving() throws -> [DeviceSection]? { nil }
     public func rehearseLoading(_ sections: [DeviceSection]) throws {}
     public var dirtyRingPageCount: Int? { nil }
 
@@ -128,15 +130,19 @@ public struct DeviceSection: Sendable {
     public var state: [UInt8]
     /// These bytes as the device's fields, if they were decoded before.
     public var decoded: (any DeviceState)?
+    /// Makes what the description at the stream's end says of it. It takes several times as long as the state itself.
+    public var describe: (@Sendable () -> StructureDescription)?
 
     public init(
-        name: String, instance: UInt32 = 0, version: UInt32, state: [UInt8], decoded: (any DeviceState)? = nil
+        name: String, instance: UInt32 = 0, version: UInt32, state: [UInt8], decoded: (any DeviceState)? = nil,
+        describe: (@Sendable () -> StructureDescription)? = nil
     ) {
         self.name = name
         self.instance = instance
         self.version = version
         self.state = state
         self.decoded = decoded
+        self.describe = describe
     }
 
     init(_ header: SectionHeader, state: [UInt8], decoded: (any DeviceState)?) {
@@ -145,20 +151,22 @@ public struct DeviceSection: Sendable {
     }
 }
 
-/// The state of all devices, and a text that describes its layout.
-public struct SavedDeviceState: Sendable {
-    /// In the order of the stream.
-    public var sections: [DeviceSection]
-    private let describe: @Sendable () -> String
+/// A part of the devices.
+public enum DevicePart: CaseIterable, Sendable {
+    /// The virtual CPUs and what belongs to them. Loading them needs no memory: they are sent before the last pages.
+    case processors
+    /// All others, whose state may lie in memory as well.
+    case others
+}
 
-    /// - Parameter description: Called when the text is needed, which is after all sections have been sent, or never.
-    public init(sections: [DeviceSection], description: @escaping @Sendable () -> String) {
-        self.sections = sections
-        describe = description
+/// JSON, see qemu's analyze-migration; what stands at the end of a stream.
+public func description(of sections: [DeviceSection]) -> String {
+    let devices = sections.compactMap { section in
+        section.describe.map {
+            DeviceDescription(name: section.name, instanceID: Int(section.instance), structure: $0())
+        }
     }
-
-    /// JSON, see qemu's analyze-migration; what stands at the end of a stream.
-    public var description: String { describe() }
+    return VMDescriptionWriter(VMDescription(pageSize: pageSize, devices: devices)).text
 }
 
 /// A disk, or memory, of which one side at a time may hold the lock.

@@ -9,31 +9,31 @@ internal import MigrationStream
 /// machine must be paused, and is left as it was.
 public func rehearseLoading(into machine: any MigratableMachine) {
     // Nothing depends on it: whatever fails here fails again when it matters, and is reported then.
-    guard let (_, bytes) = try? rehearseSaving(of: machine), let sections = try? read(bytes, machine) else { return }
+    guard let bytes = try? rehearseSaving(of: machine), let sections = try? read(bytes, machine) else { return }
     try? machine.rehearseLoading(sections)
 }
 
 /// Goes once through what a source does in the downtime, for the same reasons; the guest may run.
 ///
-/// - Returns: What would be saved and how it would be sent, nil if the machine cannot tell.
+/// - Returns: What would be sent, nil if the machine cannot tell.
 @discardableResult
-func rehearseSaving(of machine: any MigratableMachine) throws -> (state: SavedDeviceState, bytes: [UInt8])? {
+func rehearseSaving(of machine: any MigratableMachine) throws -> [UInt8]? {
     ProgramCode.populate()
-    guard let state = try machine.rehearseSaving() else { return nil }
+    guard let sections = try machine.rehearseSaving() else { return nil }
     var bytes = headerBytes(machine)
-    for (index, section) in state.sections.enumerated() {
+    for (index, section) in sections.enumerated() {
         let header = SectionHeader(
             kind: .full, id: UInt32(index), name: section.name, instance: section.instance, version: section.version)
         bytes += written(header.byteCount) { header.write(into: &$0) }
         bytes += section.state
         bytes += written(5) { StreamEncoder.writeFooter(sectionID: UInt32(index), into: &$0) }
     }
-    let text = Array(state.description.utf8)
+    let text = Array(description(of: sections).utf8)
     bytes += written(6) { writer in
         StreamEncoder.writeEndOfStream(into: &writer)
         StreamEncoder.writeDescriptionHeader(byteCount: text.count, into: &writer)
     }
-    return (state, bytes + text)
+    return bytes + text
 }
 
 private func headerBytes(_ machine: any MigratableMachine) -> [UInt8] {

@@ -5,6 +5,7 @@ import GuestMemory
 import GuestSupport
 import LinuxSystem
 import Machine
+import Migration
 import MigrationStream
 import Testing
 
@@ -83,8 +84,11 @@ struct DescriptionTests {
         try guest.machine.resume()
         try #require(guest.lines.waitForReport() != nil, "\(guest.lines.all) \(guest.events.failures)")
         try guest.machine.pause()
-        let text = Machine.description(of: try guest.machine.saveSections(runState: "running"))
-        return try VMDescription(utf8: Array(text.utf8))
+        var sections: [DeviceSection] = []
+        for part in DevicePart.allCases {
+            try guest.machine.saveDeviceState(part, wasRunning: true) { sections.append($0) }
+        }
+        return try VMDescription(utf8: Array(description(of: sections).utf8))
     }
 
     private func descriptionOfQEMU(_ variant: Case) throws -> VMDescription {

@@ -197,17 +197,15 @@ public final class SimulatedMachine: MigratableMachine, @unchecked Sendable {
     // MARK: Devices
 
     public func saveDeviceState(
-        wasRunning: Bool, _ receive: (DeviceSection) throws -> Void
-    ) throws -> SavedDeviceState {
-        let sections = [
-            DeviceSection(name: "sim/device", version: 3, state: device),
-            DeviceSection(name: "sim/run", version: 1, state: [wasRunning ? 1 : 0]),
-        ]
-        for section in sections {
-            if fails(&failingSave) { throw Failure(description: "device \(section.name) cannot be saved") }
-            try receive(section)
-        }
-        return SavedDeviceState(sections: sections) { "{\"page_size\": 4096, \"devices\": []}" }
+        _ part: DevicePart, wasRunning: Bool, _ receive: (DeviceSection) throws -> Void
+    ) throws {
+        let section =
+            switch part {
+            case .processors: DeviceSection(name: "sim/device", version: 3, state: device)
+            case .others: DeviceSection(name: "sim/run", version: 1, state: [wasRunning ? 1 : 0])
+            }
+        if fails(&failingSave) { throw Failure(description: "device \(section.name) cannot be saved") }
+        try receive(section)
     }
 
     /// Every seventh page of the first region.

@@ -35,11 +35,11 @@ extension MainChannel {
     /// Sends the devices and the order to run, as one package: the destination has it whole or does nothing.
     ///
     /// - Throws: If not all of it was taken, so that the destination cannot have it.
-    func writePackage(_ state: SavedDeviceState) throws {
+    func writePackage(_ sections: [DeviceSection]) throws {
         let commands: (before: [StreamCommand], after: [StreamCommand]) = (
             [.postcopyListen], [.ping(Self.packagePing), .postcopyRun]
         )
-        let package = encode(commands.before) + encode(state.sections) + encode(commands.after)
+        let package = encode(commands.before) + encode(sections) + encode(commands.after)
         let header = StreamCommand.package(byteCount: package.count)
         try output.write(byteCount: header.byteCount) { header.write(into: &$0) }
         try output.append(copying: package)

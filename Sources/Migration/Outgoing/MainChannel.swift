@@ -140,8 +140,6 @@ final class MainChannel {
 
     /// Writes the end of the stream and sends it: the destination may then have all that it needs.
     func writeEnd() throws {
-        // A failure of this is to be told from one of the end.
-        try output.flush()
         try output.write(byteCount: 1) { StreamEncoder.writeEndOfStream(into: &$0) }
         try output.flush()
     }

@@ -16,10 +16,15 @@ extension OutgoingSession {
         try progress.measure(\.lastSync) { try tracker.sync() }
         progress.update { $0.dirtySyncCount += 1 }
         if options.sendsSwitchoverStart { try main.writeCommands([.switchoverStart]) }
+        var devices: [DeviceSection] = []
+        // The destination puts the CPUs in force while the last pages are on their way. Of a QEMU one does not know that.
+        let isApus = returnPath?.isApus == true
+        if isApus { devices += try sendDevices(.processors, main, wasRunning: wasRunning) }
         try progress.measure(\.lastPages) {
             _ = try sendPages(.end, mode: .final) { _ in true }
         }
-        let state = try sendDevices(main, wasRunning: wasRunning)
+        if !isApus { devices += try sendDevices(.processors, main, wasRunning: wasRunning) }
+        devices += try sendDevices(.others, main, wasRunning: wasRunning)
         try progress.measure(\.disks) { try releaseDisks() }
         try checkReturnPath()
         try progress.measure(\.send) {
@@ -36,7 +41,7 @@ extension OutgoingSession {
         }
         do {
             // Made while the destination loads what it describes. Nothing depends on it.
-            try main.writeDescription(state.description)
+            try main.writeDescription(description(of: devices))
         } catch {
             // Without a return path this tells that the destination has gone. With one the destination says itself what it
             // has, once it knows that no more comes.
@@ -44,18 +49,21 @@ extension OutgoingSession {
         }
     }
 
-    /// Saves the devices, and sends each while the next is saved.
-    private func sendDevices(_ main: MainChannel, wasRunning: Bool) throws -> SavedDeviceState {
+    /// Saves devices, and sends each while the next is saved.
+    private func sendDevices(_ part: DevicePart, _ main: MainChannel, wasRunning: Bool) throws -> [DeviceSection] {
         let start = runtime.now()
         var sending = Duration.zero
-        let state = try machine.saveDeviceState(wasRunning: wasRunning) { section in
+        var sections: [DeviceSection] = []
+        try machine.saveDeviceState(part, wasRunning: wasRunning) { section in
+            sections.append(section)
             let start = runtime.now()
             try main.writeDevice(section)
             sending += runtime.now() - start
         }
         progress.add(runtime.now() - start - sending, to: \.save)
+        try progress.measure(\.send) { try main.flush() }
         progress.add(sending, to: \.send)
-        return state
+        return sections
     }
 
     /// Waits for the destination to say that it has the guest.

@@ -91,14 +91,19 @@ extension OutgoingSession {
         recentlyWritten = recent
         progress.update { $0.dirtySyncCount += 1 }
         for region in machine.regions where region.unitPageCount > 1 { widen(region) }
-        let state = try progress.measure(\.save) { try machine.saveDeviceState(wasRunning: wasRunning) { _ in } }
+        var devices: [DeviceSection] = []
+        try progress.measure(\.save) {
+            for part in DevicePart.allCases {
+                try machine.saveDeviceState(part, wasRunning: wasRunning) { devices.append($0) }
+            }
+        }
         try main.writeDiscards(of: machine.regions)
         try progress.measure(\.disks) { try releaseDisks() }
         try checkReturnPath()
         try progress.measure(\.send) {
             try main.writeCommands([.ping(2)])
             try control.check()
-            try main.writePackage(state)
+            try main.writePackage(devices)
         }
         main.channel.limitUnsentBytes(to: Self.unsentByteCount)
         anticipateRequests()

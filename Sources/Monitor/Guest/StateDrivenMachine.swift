@@ -36,14 +36,14 @@ final class StateDrivenMachine: MigratableMachine {
     func heldTimes() -> [Duration] { machine.heldTimes() }
     var dirtyRingPageCount: Int? { machine.dirtyRingPageCount }
     func setThrottle(_ throttle: GuestThrottle) { machine.setThrottle(throttle) }
-    func saveDeviceState(wasRunning: Bool, _ receive: (DeviceSection) throws -> Void) throws -> SavedDeviceState {
-        try machine.saveDeviceState(wasRunning: wasRunning, receive)
+    func saveDeviceState(_ part: DevicePart, wasRunning: Bool, _ receive: (DeviceSection) throws -> Void) throws {
+        try machine.saveDeviceState(part, wasRunning: wasRunning, receive)
     }
     func pagesNeededFirst() throws -> [RegionPages] { try machine.pagesNeededFirst() }
     func checkSection(_ header: SectionHeader) throws { try machine.checkSection(header) }
     func loadDeviceState(_ section: DeviceSection) throws { try machine.loadDeviceState(section) }
     func finishLoading() throws -> Bool { try machine.finishLoading() }
-    func rehearseSaving() throws -> SavedDeviceState? { try machine.rehearseSaving() }
+    func rehearseSaving() throws -> [DeviceSection]? { try machine.rehearseSaving() }
     func rehearseLoading(_ sections: [DeviceSection]) throws {
         try machine.rehearseLoading(sections)
         _ = try waitFor { [driver] in await driver.state }
