@@ -73,6 +73,26 @@ int clinux_resident(void *address, size_t length, unsigned char *result) {
   return mincore(address, length, result) < 0 ? -errno : 0;
 }
 
+int clinux_untouched(int pagemap, const void *address, size_t count, uint64_t *words) {
+  // See Documentation/admin-guide/mm/pagemap.rst: 63 present, 62 swapped out or otherwise kept. With neither there is
+  // nothing, and a private page reads as zeros.
+  const uint64_t used = (uint64_t)3 << 62;
+  uint64_t entries[512];
+  for (size_t page = 0; page < count;) {
+    size_t wanted = count - page < 512 ? count - page : 512;
+    off_t offset = (off_t)(((uintptr_t)address / 4096 + page) * sizeof *entries);
+    ssize_t length = pread(pagemap, entries, wanted * sizeof *entries, offset);
+    if (length < 0 && errno == EINTR) continue;
+    if (length < (ssize_t)sizeof *entries) return length < 0 ? -errno : -EIO;
+    size_t got = (size_t)length / sizeof *entries;
+    for (size_t index = 0; index < got; index++, page++) {
+      if (page % 64 == 0) words[page / 64] = 0;
+      if (!(entries[index] & used)) words[page / 64] |= (uint64_t)1 << page % 64;
+    }
+  }
+  return 0;
+}
+
 int clinux_memfd(const char *name, uint64_t huge_page_size) {
   unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   if (huge_page_size != 0) {

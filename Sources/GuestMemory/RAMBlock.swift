@@ -66,6 +66,14 @@ public final class RAMBlock: Sendable {
         dirtyBitmap.mark(PageRange(touching: blockOffset, byteCount: byteCount))
     }
 
+    /// The pages of `range`, a bit each, that read as zeros because nobody ever touched them, or as they were discarded.
+    /// False if that cannot be told.
+    ///
+    /// A write at the same time may be missed, as by a read at this time: who clears the dirty log before sees it there.
+    public func findUntouchedPages(_ range: PageRange, into words: inout [UInt64]) -> Bool {
+        mapping.findUntouchedPages(offset: range.blockOffset, count: range.byteCount, into: &words)
+    }
+
     /// Gives the memory of `range` back to the host; the pages read as zero afterwards and are not marked dirty.
     ///
     /// - Throws: `SystemError` if the kernel refuses; the pages may then be unchanged.

@@ -163,6 +163,25 @@ public struct MemoryMapping: ~Copyable, Sendable {
         return pages.map { $0 & 1 == 1 }
     }
 
+    /// The pages of a range that were never touched, or were discarded: a bit for each 4 KiB. Private memory of such a page
+    /// reads as zeros, but reading it costs a fault.
+    ///
+    /// A page that is written meanwhile may be taken for an untouched one. False if the kernel does not tell, or the memory
+    /// is shared: others may have touched it.
+    public func findUntouchedPages(offset: Int, count: Int, into words: inout [UInt64]) -> Bool {
+        precondition(offset >= 0 && count >= 0 && offset <= byteCount - count, "\(offset)+\(count) of \(byteCount)")
+        precondition(count <= words.count * 64 * 4096, "\(count) bytes in \(words.count) words")
+        guard fileDescriptor < 0, Self.pageMap >= 0 else { return false }
+        return words.withUnsafeMutableBufferPointer { words in
+            clinux_untouched(Self.pageMap, start + offset, count / 4096, words.baseAddress) == 0
+        }
+    }
+
+    /// What the kernel tells of this process's pages, for the rest of its life; -1 where it does not.
+    private static let pageMap: Int32 = {
+        do { return try OwnedDescriptor(opening: "/proc/self/pagemap", for: .reading).release() } catch { return -1 }
+    }()
+
     private func advise(_ advice: some BinaryInteger, offset: Int, count: Int) throws(SystemError) {
         precondition(offset >= 0 && count >= 0 && offset <= byteCount - count, "\(offset)+\(count) of \(byteCount)")
         _ = try check(clinux_advise(start + offset, count, Int32(advice)), "madvise")

@@ -44,6 +44,21 @@ import Testing
         #expect(resident == [false, false, true, false])
     }
 
+    @Test func `tells which pages were never touched`() throws {
+        let memory = try MemoryMapping(.anonymousSmallPages, byteCount: 140 * 4096)
+        memory.bytes[3 * 4096] = 1
+        memory.bytes[5 * 4096] = 1
+        memory.bytes[129 * 4096] = 1
+        let read = memory.bytes[7 * 4096]
+        try memory.discard(offset: 5 * 4096, count: 4096)
+        var words = [UInt64](repeating: 0x5555, count: 3)
+        #expect(memory.findUntouchedPages(offset: 4096, count: 130 * 4096, into: &words))
+        // Counted from page 1: 3, 7 and 129 were touched, 5 was given back.
+        #expect(read == 0 && words == [~(1 << 2 | 1 << 6), ~0, 2])
+        let shared = try MemoryMapping(.shared, byteCount: 64 * 4096)
+        #expect(!shared.findUntouchedPages(offset: 0, count: 64 * 4096, into: &words), "another may have touched it")
+    }
+
     @Test func `more memory than there is address space is an error, not a crash`() throws {
         #expect(throws: SystemError.self) {
             _ = try MemoryMapping(.anonymous, byteCount: 1 << 50).byteCount

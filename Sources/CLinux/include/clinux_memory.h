@@ -30,6 +30,9 @@ int clinux_advise(void *address, size_t length, int advice);
 int clinux_protect(void *address, size_t length, int access);
 // One byte per page: bit 0 is set if the page is in memory.
 int clinux_resident(void *address, size_t length, unsigned char *result);
+// Sets a bit of `words` for each of `count` pages of 4 KiB that the process has nothing for; `pagemap` is open on
+// /proc/self/pagemap.
+int clinux_untouched(int pagemap, const void *address, size_t count, uint64_t *words);
 // A memfd that may be sealed; `huge_page_size` 0 for ordinary pages, else 2 MiB or 1 GiB.
 int clinux_memfd(const char *name, uint64_t huge_page_size);
 // What a descriptor of memory is: its size, the size of its pages, and whether it is sealed against shrinking. -EINVAL if it

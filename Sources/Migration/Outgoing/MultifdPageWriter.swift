@@ -39,12 +39,25 @@ final class MultifdPageWriter: PageWriter {
         compressor = try PacketCompressor(dialect.compression)
     }
 
-    func append(region: Int, block: RAMBlock, first: Int, pageCount: Int) throws {
-        if region != self.region {
-            try sendPacket()
-            self.region = region
-            self.block = block
+    var findsZeroPages: Bool { detection != .none }
+
+    func appendZeros(region: Int, block: RAMBlock, first: Int, pageCount: Int) throws {
+        try begin(region, block)
+        for group in stride(from: first, to: first + pageCount, by: 64) {
+            try add(group, count: min(64, first + pageCount - group), isZero: .max)
         }
+        counters.addPages(normal: 0, zero: pageCount)
+    }
+
+    private func begin(_ region: Int, _ block: RAMBlock) throws {
+        if region == self.region { return }
+        try sendPacket()
+        self.region = region
+        self.block = block
+    }
+
+    func append(region: Int, block: RAMBlock, first: Int, pageCount: Int) throws {
+        try begin(region, block)
         var zeroCount = 0
         for group in stride(from: first, to: first + pageCount, by: 64) {
             let count = min(64, first + pageCount - group)

@@ -11,7 +11,7 @@ internal import MigrationStream
 final class StreamPageWriter: PageWriter {
     private let output: StreamOutput
     private let counters: TransferCounters
-    private let findsZeroPages: Bool
+    let findsZeroPages: Bool
     private let delta: DeltaEncoder?
     private var currentRegion: Int?
     /// Deltas are made from the second pass on: the first sends everything once.
@@ -80,7 +80,12 @@ final class StreamPageWriter: PageWriter {
         return pageCount
     }
 
-    /// Writes pages of zeros.
+    func appendZeros(region: Int, block: RAMBlock, first: Int, pageCount: Int) throws {
+        try appendZeros(region: region, block: block, offset: first * pageSize, count: pageCount)
+        counters.addPages(normal: 0, zero: pageCount)
+    }
+
+    /// Writes pages of zeros, which somebody else counts.
     func appendZeros(region: Int, block: RAMBlock, offset: Int, count: Int) throws {
         var done = 0
         if currentRegion != region {
