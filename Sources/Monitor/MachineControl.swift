@@ -2,18 +2,18 @@ public import QMP
 
 /// What the monitor needs of a machine.
 ///
-/// Only `StateDriver` calls what changes the machine, one call at a time.
+/// Only `StateDriver` calls what changes the machine, one call at a time and on a thread that may block.
 public protocol MachineControl: Sendable {
     /// Stops all virtual CPUs and devices' threads; the guest stands still when this returns.
-    func pause() async throws
+    func pause() throws
     /// Does what can fail before the guest goes on. `resume` or `pause` follows.
-    func prepareToResume() async throws
+    func prepareToResume() throws
     /// Lets the guest go on, as `prepareToResume` has made it ready to.
-    func resume() async
+    func resume()
     /// Brings machine and devices into the state of power-on. The guest stands still.
-    func reset() async throws
+    func reset() throws
     /// Presses the power button; the guest does what it wants.
-    func pressPowerButton() async throws
+    func pressPowerButton() throws
 
     /// For `query-cpus-fast`, in the order of their numbers.
     func virtualCPUs() async -> [VirtualCPUInformation]

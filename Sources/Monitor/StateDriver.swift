@@ -1,4 +1,6 @@
+internal import LinuxSystem
 public import QMP
+internal import Synchronization
 
 /// Tells QMP clients what happened.
 public protocol EventSink: Sendable {
@@ -24,7 +26,7 @@ extension QMPServer: EventSink {}
 ///                      │  └────────undoSwitchover──┘
 ///                      └─ stopped(by:) ▶ shutdown, io-error, internal-error, guest-panicked
 ///     inmigrate ─arrive▶ running, or the state the guest had at the source
-public actor StateDriver {
+public final class StateDriver: Sendable {
     /// Why the guest or the monitor is told to end or to start again, in QEMU's words.
     public enum Cause: String, Sendable {
         case hostQuit = "host-qmp-quit"
@@ -45,13 +47,28 @@ public actor StateDriver {
         public var description: String { "The guest cannot become \(to.rawValue) while it is \(from.rawValue)." }
     }
 
-    public private(set) var state: RunState
-    /// Whether a guest that arrives runs at once, if it ran at the source.
-    public private(set) var startsOnArrival: Bool
+    private struct Turns {
+        var isTaken = false
+        /// Those whose change comes later, in order.
+        var waiting: [Gate] = []
+    }
+
+    private struct Guest {
+        var state: RunState
+        /// Whether a guest that arrives runs at once, if it ran at the source.
+        var startsOnArrival: Bool
+    }
+
     private let machine: any MachineControl
     private let events: any EventSink
-    private var isChanging = false
-    private var waiting: [CheckedContinuation<Void, Never>] = []
+    private let guest: Mutex<Guest>
+    private let turns = Mutex(Turns())
+
+    /// What the guest is now; a change that is being made shows when it is done.
+    public private(set) var state: RunState {
+        get { guest.withLock { $0.state } }
+        set { guest.withLock { $0.state = newValue } }
+    }
 
     /// - Parameters:
     ///   - initial: `prelaunch`, or `incomingMigration` to wait for a guest.
@@ -62,16 +79,15 @@ public actor StateDriver {
     ) {
         self.machine = machine
         self.events = events
-        self.startsOnArrival = startsOnArrival
-        state = initial
+        guest = Mutex(Guest(state: initial, startsOnArrival: startsOnArrival))
     }
 
     /// The command `stop`. Nothing happens when the guest stands still.
     public func stop() async throws {
-        try await change {
+        try await changeOnThread {
             switch self.state {
-            case .incomingMigration: self.startsOnArrival = false
-            case .running: try await self.pause(as: .paused)
+            case .incomingMigration: self.guest.withLock { $0.startsOnArrival = false }
+            case .running: try self.pause(as: .paused)
             default: break
             }
         }
@@ -79,33 +95,33 @@ public actor StateDriver {
 
     /// The command `cont`. Nothing happens when the guest runs.
     public func cont() async throws {
-        try await change {
+        try await changeOnThread {
             switch self.state {
             case .running, .suspended: break
-            case .incomingMigration: self.startsOnArrival = true
+            case .incomingMigration: self.guest.withLock { $0.startsOnArrival = true }
             case .finishMigration: throw QMPError("Migration is not finalized yet")
             case let state where state.needsReset: throw QMPError("Resetting the Virtual Machine is required")
-            default: try await self.resume()
+            default: try self.resume()
             }
         }
     }
 
     /// The command `system_reset`, or the guest's wish. A guest that stood still is then as before its first start.
     public func reset(_ cause: Cause = .hostReset) async throws {
-        try await change {
+        try await changeOnThread {
             let wasRunning = self.state == .running
             if self.state == .incomingMigration || self.state == .finishMigration {
                 throw QMPError("The guest cannot be reset while it is \(self.state.rawValue)")
             }
-            if wasRunning { try await self.machine.pause() }
-            do { try await self.machine.reset() } catch {
+            if wasRunning { try self.machine.pause() }
+            do { try self.machine.reset() } catch {
                 // Nothing to start from: the guest goes on as it was.
-                if wasRunning { try await self.goOn() }
+                if wasRunning { try self.goOn() }
                 throw error
             }
             self.events.send(event: "RESET", data: Self.data(cause))
             if wasRunning {
-                try await self.goOn()
+                try self.goOn()
             } else if self.state != .prelaunch {
                 try self.become(.prelaunch)
             }
@@ -114,16 +130,16 @@ public actor StateDriver {
 
     /// The command `system_powerdown`. A guest that stands still sees it when it runs again.
     public func pressPowerButton() async throws {
-        try await change {
-            try await self.machine.pressPowerButton()
+        try await changeOnThread {
+            try self.machine.pressPowerButton()
             self.events.send(event: "POWERDOWN")
         }
     }
 
     /// Stops the guest for good, because of `cause`: the monitor ends behind this.
     public func shutDown(_ cause: Cause) async throws {
-        try await change {
-            if self.state == .running { try await self.machine.pause() }
+        try await changeOnThread {
+            if self.state == .running { try self.machine.pause() }
             self.events.send(event: "SHUTDOWN", data: Self.data(cause))
             if self.state.mayBecome(.shutdown) {
                 let wasRunning = self.state == .running
@@ -137,7 +153,7 @@ public actor StateDriver {
     ///
     /// - Parameter reason: `ioError`, `internalError` or `guestPanicked`.
     public func stopped(by reason: RunState) async throws {
-        try await change { if self.state == .running { try await self.pause(as: reason) } }
+        try await changeOnThread { if self.state == .running { try self.pause(as: reason) } }
     }
 
     private static func data(_ cause: Cause) -> QMPObject {
@@ -145,14 +161,14 @@ public actor StateDriver {
     }
 }
 
-/// What the migration engine asks for.
+/// What the migration engine asks for, on threads that may block.
 extension StateDriver {
     /// Source: stops the guest for the switchover; returns the state to go back to when the migration fails.
-    public func beginSwitchover() async throws -> RunState {
-        try await change {
+    public func beginSwitchover() throws -> RunState {
+        try change {
             let before = self.state
             if before == .running {
-                try await self.pause(as: .finishMigration)
+                try self.pause(as: .finishMigration)
             } else {
                 try self.become(.finishMigration)
             }
@@ -161,11 +177,11 @@ extension StateDriver {
     }
 
     /// Source: the migration failed or was given up behind `beginSwitchover`, which returned `before`.
-    public func undoSwitchover(to before: RunState) async throws {
-        try await change {
+    public func undoSwitchover(to before: RunState) throws {
+        try change {
             guard self.state == .finishMigration else { return }
             if before == .running {
-                try await self.resume()
+                try self.resume()
             } else if self.state.mayBecome(before) {
                 try self.become(before)
             } else {
@@ -175,47 +191,42 @@ extension StateDriver {
     }
 
     /// Source: the guest belongs to the destination.
-    public func completeMigration() async throws {
-        try await change { try self.become(.postMigration) }
-    }
-
-    /// Destination: starts to wait for a guest.
-    public func beginIncoming() async throws {
-        try await change { if self.state != .incomingMigration { try self.become(.incomingMigration) } }
+    public func completeMigration() throws {
+        try change { try self.become(.postMigration) }
     }
 
     /// Destination: the guest is here. It runs if it ran at the source and was not told to wait, else it has the
     /// state of the source, or is paused.
-    public func arrive(from source: RunState) async throws {
-        try await change {
-            if source == .running && self.startsOnArrival {
-                try await self.resume()
+    public func arrive(from source: RunState) throws {
+        try change {
+            if source == .running && self.guest.withLock({ $0.startsOnArrival }) {
+                try self.resume()
             } else {
                 try self.become(source == .running || !self.state.mayBecome(source) ? .paused : source)
             }
         }
     }
 
-    private func pause(as reason: RunState) async throws {
+    private func pause(as reason: RunState) throws {
         guard state.mayBecome(reason) else { throw TransitionError(from: state, to: reason) }
-        try await machine.pause()
+        try machine.pause()
         try become(reason)
         events.send(event: "STOP")
     }
 
-    private func resume() async throws {
+    private func resume() throws {
         guard state.mayBecome(.running) else { throw TransitionError(from: state, to: .running) }
-        try await machine.prepareToResume()
+        try machine.prepareToResume()
         try become(.running)
         // As in QEMU before the guest's first instruction, so that nothing which the guest does is told before it.
         events.send(event: "RESUME")
-        await machine.resume()
+        machine.resume()
     }
 
     /// Lets a machine go on that was paused only for a change: nobody is told.
-    private func goOn() async throws {
-        try await machine.prepareToResume()
-        await machine.resume()
+    private func goOn() throws {
+        try machine.prepareToResume()
+        machine.resume()
     }
 
     private func become(_ next: RunState) throws(TransitionError) {
@@ -223,14 +234,31 @@ extension StateDriver {
         state = next
     }
 
-    /// Makes a change when those asked for before are done. An actor alone would let the next one in at each await.
-    private func change<Value: Sendable>(_ body: () async throws -> Value) async throws -> Value {
-        if isChanging { await withCheckedContinuation { waiting.append($0) } }
-        isChanging = true
+    /// Makes a change when those asked for before are done. Blocks until then, and as long as the machine takes.
+    private func change<Value>(_ body: () throws -> Value) throws -> Value {
+        let turn = turns.withLock { turns -> Gate? in
+            if !turns.isTaken {
+                turns.isTaken = true
+                return nil
+            }
+            let gate = Gate()
+            turns.waiting.append(gate)
+            return gate
+        }
+        turn?.wait()
         defer {
             // The turn goes to the next without being free in between.
-            if waiting.isEmpty { isChanging = false } else { waiting.removeFirst().resume() }
+            let next = turns.withLock { turns -> Gate? in
+                turns.isTaken = !turns.waiting.isEmpty
+                return turns.isTaken ? turns.waiting.removeFirst() : nil
+            }
+            next?.open()
         }
-        return try await body()
+        return try body()
+    }
+
+    /// The same for a task, none of whose threads must block.
+    private func changeOnThread(_ body: @escaping @Sendable () throws -> Void) async throws {
+        try await onThread(named: "state") { [self] in try change(body) }
     }
 }

@@ -78,8 +78,8 @@ import Transports
 
     @Test func `refuse to move a guest that has moved away`() async throws {
         try await driver.cont()
-        _ = try await driver.beginSwitchover()
-        try await driver.completeMigration()
+        _ = try driver.beginSwitchover()
+        try driver.completeMigration()
         await #expect(throws: QMPError("Can't migrate the vm that was paused due to previous migration")) {
             try await run("migrate", ["uri": "unix:/x"])
         }

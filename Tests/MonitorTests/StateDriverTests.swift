@@ -14,9 +14,9 @@ import Testing
     @Test func `stops and continues, each once`() async throws {
         let driver = driver()
         for _ in 0..<2 { try await driver.cont() }
-        #expect(await driver.state == .running)
+        #expect(driver.state == .running)
         for _ in 0..<2 { try await driver.stop() }
-        #expect(await driver.state == .paused)
+        #expect(driver.state == .paused)
         #expect(machine.calls == ["resume", "pause"])
         #expect(events.names == ["RESUME", "STOP"])
     }
@@ -26,11 +26,11 @@ import Testing
         try await driver.cont()
         machine.fail(["pause", "resume"])
         await #expect(throws: QMPError("the machine failed to pause")) { try await driver.stop() }
-        #expect(await driver.state == .running)
+        #expect(driver.state == .running)
         machine.fail(["resume"])
         try await driver.stop()
         await #expect(throws: QMPError("the machine failed to resume")) { try await driver.cont() }
-        #expect(await driver.state == .paused)
+        #expect(driver.state == .paused)
         #expect(events.names == ["RESUME", "STOP"])
     }
 
@@ -61,28 +61,28 @@ import Testing
     @Test func `carries a source through a migration, and back after a failure`() async throws {
         let driver = driver()
         try await driver.cont()
-        let before = try await driver.beginSwitchover()
+        let before = try driver.beginSwitchover()
         #expect(before == .running)
-        #expect(await driver.state == .finishMigration)
+        #expect(driver.state == .finishMigration)
         await #expect(throws: QMPError("Migration is not finalized yet")) { try await driver.cont() }
-        try await driver.undoSwitchover(to: before)
-        #expect(await driver.state == .running)
-        _ = try await driver.beginSwitchover()
-        try await driver.completeMigration()
-        #expect(await driver.state == .postMigration)
+        try driver.undoSwitchover(to: before)
+        #expect(driver.state == .running)
+        _ = try driver.beginSwitchover()
+        try driver.completeMigration()
+        #expect(driver.state == .postMigration)
         #expect(events.names == ["RESUME", "STOP", "RESUME", "STOP"])
         try await driver.cont()
-        #expect(await driver.state == .running)
+        #expect(driver.state == .running)
     }
 
     @Test func `brings a paused source back to paused`() async throws {
         let driver = driver()
         try await driver.cont()
         try await driver.stop()
-        let before = try await driver.beginSwitchover()
+        let before = try driver.beginSwitchover()
         #expect(before == .paused)
-        try await driver.undoSwitchover(to: before)
-        #expect(await driver.state == .paused)
+        try driver.undoSwitchover(to: before)
+        #expect(driver.state == .paused)
         #expect(machine.calls == ["resume", "pause"])
     }
 
@@ -95,9 +95,9 @@ import Testing
     func `lets a guest arrive`(source: RunState, starts: Bool, isStopped: Bool, result: RunState) async throws {
         let driver = driver(.incomingMigration, startsOnArrival: starts)
         if isStopped { try await driver.stop() }
-        #expect(await driver.state == .incomingMigration)
-        try await driver.arrive(from: source)
-        #expect(await driver.state == result)
+        #expect(driver.state == .incomingMigration)
+        try driver.arrive(from: source)
+        #expect(driver.state == result)
         #expect(machine.calls == (result == .running ? ["resume"] : []))
     }
 
@@ -105,10 +105,10 @@ import Testing
         let driver = driver()
         try await driver.cont()
         try await driver.reset(.guestReset)
-        #expect(await driver.state == .running)
+        #expect(driver.state == .running)
         try await driver.stop()
         try await driver.reset()
-        #expect(await driver.state == .prelaunch)
+        #expect(driver.state == .prelaunch)
         #expect(machine.calls == ["resume", "pause", "reset", "resume", "pause", "reset"])
         #expect(events.names == ["RESUME", "RESET", "STOP", "RESET"])
     }
@@ -118,12 +118,12 @@ import Testing
         let first = driver()
         try await first.cont()
         try await first.shutDown(.guestShutdown)
-        #expect(await first.state == .shutdown)
+        #expect(first.state == .shutdown)
         await #expect(throws: needed) { try await first.cont() }
         try await first.reset()
         try await first.cont()
         try await first.stopped(by: .internalError)
-        #expect(await first.state == .internalError)
+        #expect(first.state == .internalError)
         await #expect(throws: needed) { try await first.cont() }
         #expect(events.names == ["RESUME", "SHUTDOWN", "STOP", "RESET", "RESUME", "STOP"])
     }
@@ -132,16 +132,14 @@ import Testing
         let driver = driver()
         try await driver.cont()
         try await driver.stopped(by: .ioError)
-        #expect(await driver.state == .ioError)
+        #expect(driver.state == .ioError)
         try await driver.cont()
-        #expect(await driver.state == .running)
+        #expect(driver.state == .running)
     }
 
     @Test func `refuses what cannot be`() async throws {
         let driver = driver()
-        await #expect(throws: StateDriver.TransitionError.self) {
-            try await driver.completeMigration()
-        }
-        #expect(await driver.state == .prelaunch)
+        #expect(throws: StateDriver.TransitionError.self) { try driver.completeMigration() }
+        #expect(driver.state == .prelaunch)
     }
 }

@@ -74,7 +74,7 @@ extension CommandRegistry {
                 }
             } else {
                 if status.isRunning { throw QMPError("There's a migration process in progress") }
-                switch await services.driver.state {
+                switch services.driver.state {
                 case .incomingMigration: throw QMPError("Guest is waiting for an incoming migration")
                 case .postMigration:
                     throw QMPError("Can't migrate the vm that was paused due to previous migration")
@@ -95,7 +95,7 @@ extension CommandRegistry {
         } run: { input, _ in
             guard hasStarted.set() else { throw QMPError("The incoming migration has already been started") }
             do {
-                guard await services.driver.state == .incomingMigration else {
+                guard services.driver.state == .incomingMigration else {
                     throw QMPError("'-incoming' was not specified on the command line")
                 }
                 try await migration.acceptIncoming(from: input.0, exitsOnError: input.1, services.settings.current)

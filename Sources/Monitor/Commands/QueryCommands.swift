@@ -15,7 +15,7 @@ extension CommandRegistry {
         register("query-target") { ["arch": "x86_64"] }
         let driver = services.driver
         register("query-status") {
-            let state = await driver.state
+            let state = driver.state
             return ["status": .string(state.rawValue), "singlestep": false, "running": .bool(state == .running)]
         }
         let machine = services.machine

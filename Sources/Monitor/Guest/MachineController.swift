@@ -3,7 +3,7 @@ internal import LinuxSystem
 public import Machine
 internal import Synchronization
 
-/// The machine as the monitor steers it: blocking work on threads, and the guest's own wishes as events.
+/// The machine as the monitor steers it, and the guest's own wishes as events.
 public final class MachineController: MachineControl, MachineObserver {
     /// What the guest did that its owner must react to.
     public enum Notice: Sendable {
@@ -25,13 +25,11 @@ public final class MachineController: MachineControl, MachineObserver {
     /// Sets what hears of notices. Called on any thread; must not block.
     public func onNotice(_ handler: @escaping @Sendable (Notice) -> Void) { self.handler.withLock { $0 = handler } }
 
-    public func pause() async throws { try await onThread(named: "pause") { [machine] in try machine.pause() } }
-    public func prepareToResume() async throws {
-        try await onThread(named: "resume") { [machine] in try machine.prepareToResume() }
-    }
-    public func resume() async { machine.resumePrepared() }
-    public func reset() async throws { try await onThread(named: "reset") { [machine] in try machine.reset() } }
-    public func pressPowerButton() async throws { machine.events.pressPowerButton() }
+    public func pause() throws { try machine.pause() }
+    public func prepareToResume() throws { try machine.prepareToResume() }
+    public func resume() { machine.resumePrepared() }
+    public func reset() throws { try machine.reset() }
+    public func pressPowerButton() throws { machine.events.pressPowerButton() }
 
     public func virtualCPUs() async -> [VirtualCPUInformation] {
         machine.virtualCPUThreadIDs.enumerated().map { VirtualCPUInformation(index: $0, threadID: Int($1)) }

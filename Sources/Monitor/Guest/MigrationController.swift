@@ -62,7 +62,7 @@ public actor MigrationController: MigrationControl {
             machine: observed, connector: connector, options: MigrationOptions(settings),
             policy: MigrationPolicy(settings), observer: relay)
         begin(.outgoing(migration), settings)
-        let isRunning = await driver.state == .running
+        let isRunning = driver.state == .running
         try start("migration") { [self] in
             let right: GuestRight = isRunning ? .running(RunningGuest()) : .paused(PausedGuest())
             switch migration.run(right) {
@@ -79,8 +79,11 @@ public actor MigrationController: MigrationControl {
 
     private func sourceCompleted(wasRunning: Bool) async {
         // A guest that stood still was never stopped by the engine: it is handed over from where it is.
-        if !wasRunning { _ = try? await driver.beginSwitchover() }
-        try? await driver.completeMigration()
+        let driver = driver
+        try? await onThread(named: "state") {
+            if !wasRunning { _ = try driver.beginSwitchover() }
+            try driver.completeMigration()
+        }
         enter(.completed)
     }
 
@@ -93,7 +96,8 @@ public actor MigrationController: MigrationControl {
     private func sourceIsUncertain(_ text: String) async {
         errorDescription = text
         handOverIsUnknown = true
-        try? await driver.completeMigration()
+        let driver = driver
+        try? await onThread(named: "state") { try driver.completeMigration() }
         enter(.failed)
     }
 
@@ -184,7 +188,7 @@ public actor MigrationController: MigrationControl {
 
     public func waitForArrival() async {
         let limit = ContinuousClock.now + Self.arrivalLimit
-        while case .incoming = run, status == .active, await driver.state != .incomingMigration,
+        while case .incoming = run, status == .active, driver.state != .incomingMigration,
             ContinuousClock.now < limit
         {
             try? await Task.sleep(for: .milliseconds(5))
@@ -195,7 +199,8 @@ public actor MigrationController: MigrationControl {
     private static let arrivalLimit: Duration = .seconds(5)
 
     private func destinationCompleted(isRunning: Bool) async {
-        if !isRunning { try? await driver.arrive(from: .paused) }
+        let driver = driver
+        if !isRunning { try? await onThread(named: "state") { try driver.arrive(from: .paused) } }
         enter(.completed)
     }
 

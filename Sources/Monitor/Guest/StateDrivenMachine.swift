@@ -46,7 +46,6 @@ final class StateDrivenMachine: MigratableMachine {
     func rehearseSaving() throws -> [DeviceSection]? { try machine.rehearseSaving() }
     func rehearseLoading(_ sections: [DeviceSection]) throws {
         try machine.rehearseLoading(sections)
-        _ = try waitFor { [driver] in await driver.state }
     }
     func describe() throws -> MachineDescription? { try machine.describe() }
     func announce() { machine.announce() }
@@ -54,7 +53,7 @@ final class StateDrivenMachine: MigratableMachine {
 
     func pause(_ guest: consuming RunningGuest) -> GuestTransition {
         do {
-            let before = try waitFor { [driver] in try await driver.beginSwitchover() }
+            let before = try driver.beginSwitchover()
             stateBefore.withLock { $0 = before }
             return GuestTransition(.paused(PausedGuest()))
         } catch { return GuestTransition(.running(guest), error: error) }
@@ -63,10 +62,10 @@ final class StateDrivenMachine: MigratableMachine {
     func resume(_ guest: consuming PausedGuest) -> GuestTransition {
         do {
             if isDestination {
-                try waitFor { [driver] in try await driver.arrive(from: .running) }
+                try driver.arrive(from: .running)
             } else {
                 let before = stateBefore.withLock { $0 } ?? .running
-                try waitFor { [driver] in try await driver.undoSwitchover(to: before) }
+                try driver.undoSwitchover(to: before)
             }
             return GuestTransition(.running(RunningGuest()))
         } catch { return GuestTransition(.paused(guest), error: error) }

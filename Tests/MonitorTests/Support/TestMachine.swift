@@ -1,3 +1,4 @@
+import LinuxSystem
 import Monitor
 import QMP
 import Synchronization
@@ -11,7 +12,7 @@ final class TestMachine: MachineControl {
         var onResume: (@Sendable () -> Void)?
         /// The call that waits until the test lets it go on.
         var held: String?
-        var waiting: CheckedContinuation<Void, Never>?
+        var waiting: Gate?
     }
 
     let state = Mutex(State())
@@ -25,17 +26,20 @@ final class TestMachine: MachineControl {
 
     /// Lets the call that was held go on; false when it has not come yet.
     func release() -> Bool {
-        let waiting = state.withLock { state -> CheckedContinuation<Void, Never>? in
+        let waiting = state.withLock { state in
             if state.waiting != nil { state.held = nil }
             return state.waiting.take()
         }
-        waiting?.resume()
+        waiting?.open()
         return waiting != nil
     }
 
-    private func call(_ name: String) async throws {
-        let isHeld = state.withLock { $0.held == name }
-        if isHeld { await withCheckedContinuation { continuation in state.withLock { $0.waiting = continuation } } }
+    private func call(_ name: String) throws {
+        let gate = state.withLock { state in
+            if state.held == name { state.waiting = Gate() }
+            return state.waiting
+        }
+        gate?.wait()
         let hasFailed = state.withLock { state in
             state.calls.append(name)
             return state.failing.contains(name)
@@ -43,11 +47,11 @@ final class TestMachine: MachineControl {
         if hasFailed { throw QMPError("the machine failed to \(name)") }
     }
 
-    func pause() async throws { try await call("pause") }
-    func prepareToResume() async throws { try await call("resume") }
-    func resume() async { state.withLock { $0.onResume }?() }
-    func reset() async throws { try await call("reset") }
-    func pressPowerButton() async throws { try await call("press") }
+    func pause() throws { try call("pause") }
+    func prepareToResume() throws { try call("resume") }
+    func resume() { state.withLock { $0.onResume }?() }
+    func reset() throws { try call("reset") }
+    func pressPowerButton() throws { try call("press") }
     func virtualCPUs() async -> [VirtualCPUInformation] { [VirtualCPUInformation(index: 0, threadID: 42)] }
     func blockDevices() async -> [BlockDeviceInformation] { [] }
     func setBalloon(byteCount: Int) async -> Bool { false }

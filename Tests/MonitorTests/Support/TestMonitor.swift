@@ -25,7 +25,13 @@ final class TestMonitor: Sendable {
             migration: migration, settings: settings, quit: { [hasQuit] in hasQuit.open() })
         var registry = CommandRegistry(services)
         registry.register("test-wait") { [machine] in
-            try await machine.pause()
+            try await withCheckedThrowingContinuation { continuation in
+                do {
+                    _ = try ThreadCache.shared.start(name: "test-wait") {
+                        continuation.resume(with: Result(catching: machine.pause))
+                    }
+                } catch { continuation.resume(throwing: error) }
+            }
             return .nothing
         }
         registry.register("test-large") { .array([QMPValue](repeating: "0123456789", count: 5000)) }
