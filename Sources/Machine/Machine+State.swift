@@ -109,7 +109,7 @@ extension Machine {
     /// depend on one another; clocks and interrupt controllers when all has come (`finishLoadingSections`).
     public func loadSection(name: String, instance: Int, _ section: ReceivedState) throws {
         try takeSection(name: name, instance: instance, section)
-        if name == "apic" || name == "cpu" { try loadCPUs() }
+        if name == "apic" || name == "cpu" { try loadCPUs(hasMemory: false) }
     }
 
     /// Takes in the payload of one section without putting a CPU's in force.
@@ -143,7 +143,8 @@ extension Machine {
             case "cpu":
                 loading.cpus[instance, default: VirtualCPUState()].cpu = try section.state(CPUState.self)
             case "apic":
-                loading.cpus[instance, default: VirtualCPUState()].apic = try section.state(MigrationStream::LocalAPICState.self)
+                loading.cpus[instance, default: VirtualCPUState()].apic = try section.state(
+                    MigrationStream::LocalAPICState.self)
             case "ioapic": loading.ioAPIC = try section.state(MigrationStream::IOAPICState.self)
             case "i8259":
                 let state = try section.state(PICState.self)
@@ -158,13 +159,16 @@ extension Machine {
     }
 
     /// Puts the CPUs in force once all have come, and with them the clock.
-    private func loadCPUs() throws {
+    ///
+    /// - Parameter hasMemory: Whether all of memory has come as well.
+    private func loadCPUs(hasMemory: Bool) throws {
         let loaded = loading.withLock { loading -> (timer: TimerState, cpus: [VirtualCPUState])? in
             guard let timer = loading.timer, !loading.hasCPUs else { return nil }
             let cpus = threads.cpus.compactMap { cpu in
                 Self.cpuSections(cpu.index).allSatisfy(loading.cpuSections.contains) ? loading.cpus[cpu.index] : nil
             }
             guard cpus.count == threads.cpus.count else { return nil }
+            if !hasMemory && cpus.contains(where: \.loadingReadsMemory) { return nil }
             loading.hasCPUs = true
             return (timer, cpus)
         }
@@ -181,8 +185,7 @@ extension Machine {
     ///
     /// - Throws: what is missing, or what this host's KVM refuses. The machine is then to be thrown away.
     @discardableResult public func finishLoadingSections() throws -> String {
-        // A source may have sent the timer last.
-        try loadCPUs()
+        try loadCPUs(hasMemory: true)
         let loaded = takeLoadedSections()
         let cpuCount = threads.cpus.indices.prefix { loaded.cpuSections.contains("cpu \($0)") }.count
         let others = threads.cpus.indices.dropFirst(cpuCount).flatMap(Self.cpuSections)

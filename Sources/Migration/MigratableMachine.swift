@@ -153,7 +153,8 @@ public struct DeviceSection: Sendable {
 
 /// A part of the devices.
 public enum DevicePart: CaseIterable, Sendable {
-    /// The virtual CPUs and what belongs to them. Loading them needs no memory: they are sent before the last pages.
+    /// The virtual CPUs and what belongs to them. They are sent before the last pages: a machine whose CPUs need memory
+    /// to be put in force does that in `finishLoading`.
     case processors
     /// All others, whose state may lie in memory as well.
     case others

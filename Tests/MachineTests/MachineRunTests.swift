@@ -140,6 +140,18 @@ struct MachineRunTests {
         #expect(report.isClean)
     }
 
+    /// Its page directory pointers are read from memory when the registers are set.
+    @Test func `only a virtual CPU with physical address extension waits for memory`() {
+        var state = VirtualCPUState()
+        #expect(!state.loadingReadsMemory)
+        state.cpu.cr0 |= 1 << 31
+        #expect(!state.loadingReadsMemory)
+        state.cpu.cr4 |= 1 << 5
+        #expect(state.loadingReadsMemory)
+        state.cpu.efer |= 1 << 10
+        #expect(!state.loadingReadsMemory, "long mode")
+    }
+
     @Test func `a machine that misses a section says which`() throws {
         let guest = try GuestMachine(parameters: livelyParameters(), devices: [EntropyDevice()])
         let other = try GuestMachine(parameters: nil, devices: [EntropyDevice()])

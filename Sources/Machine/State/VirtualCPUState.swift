@@ -109,6 +109,15 @@ extension VirtualCPUState {
         }
     }
 
+    /// Whether KVM reads guest memory when the registers are set: the four page directory pointers of a 32-bit guest with
+    /// physical address extension, which a processor keeps.
+    var loadingReadsMemory: Bool {
+        let pages = cpu.cr0 >> 31 & 1 == 1
+        let extends = cpu.cr4 >> 5 & 1 == 1
+        let isLong = cpu.efer >> 10 & 1 == 1
+        return pages && extends && !isLong
+    }
+
     private func setTSCFrequency(of virtualCPU: KVMVirtualCPU) throws {
         let frequency = try virtualCPU.getTSCFrequency()
         if cpu.extra.tscKilohertz > 0 && cpu.extra.tscKilohertz != Int64(frequency) {

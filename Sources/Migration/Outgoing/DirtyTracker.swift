@@ -32,6 +32,11 @@ final class DirtyTracker: Sendable {
     private static let smallestChunk = 8
     /// A power of two.
     let wordsPerChunk: Int
+    /// The pages of each word that are watched from the start, 64 of a chunk.
+    ///
+    /// A log that begins with every page set does not report a write to a page before that was cleared, and clearing
+    /// costs the guest a fault at its next write.
+    private let samples: UInt64
 
     /// A part of one region that one thread sends.
     struct Chunk: Equatable {
@@ -55,6 +60,7 @@ final class DirtyTracker: Sendable {
         // Some dozens tell apart where the guest writes and where it does not.
         while wordsPerChunk < Self.largestChunk && wordsPerChunk * 64 * 64 < totalPageCount { wordsPerChunk *= 2 }
         self.wordsPerChunk = wordsPerChunk
+        samples = (0..<64 / wordsPerChunk).reduce(0) { $0 | 1 << UInt64($1 * wordsPerChunk) }
         chunks = tracked.flatMap { region in
             let wordCount = blocks[region].dirtyBitmap.wordCount
             return stride(from: 0, to: wordCount, by: wordsPerChunk).map { first in
@@ -81,12 +87,6 @@ final class DirtyTracker: Sendable {
     }
 
     // MARK: Where the guest writes
-
-    /// The pages of each word that are watched from the start, 64 of a chunk.
-    ///
-    /// A log that begins with every page set does not report a write to a page before that was cleared, and clearing
-    /// costs the guest a fault at its next write.
-    private var samples: UInt64 { (0..<64 / wordsPerChunk).reduce(0) { $0 | 1 << UInt64($1 * wordsPerChunk) } }
 
     /// Watches the samples of all chunks.
     private func startSampling() throws {
