@@ -234,6 +234,11 @@ class StoredHop(Hop):
         ways.carry(self.source, self.destination, written, read)
         is_near = self.source.place is self.destination.place
         self.destination.start(arrival, self.source.give_up_session() if is_near else None)
-        self.destination.qmp.wait_for_event("RESUME", 60)
+        # The event may be older than the session.
+        limit = time.monotonic() + 60
+        while (status := self.destination.qmp.command("query-status")["status"]) != "running":
+            if time.monotonic() > limit:
+                raise Failed(f"the guest is {status} at the destination, 60 s after its start")
+            time.sleep(0.05)
         self.result["load_s"] = round(time.monotonic() - self.started - self.result["wall_s"], 2)
         self.destination.place.run("rm", read)

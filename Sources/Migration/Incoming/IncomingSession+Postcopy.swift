@@ -36,7 +36,7 @@ extension IncomingSession {
         }
         postcopy = PostcopyLoading(missing: missing, answers: AnswerQueue(channel: channel))
         // For faults, for pages, and for the guest's start.
-        migration.runtime.prepareThreads(4)
+        migration.runtime.prepareThreads(3)
     }
 
     /// Drops pages of which the source has newer ones.

@@ -6,7 +6,6 @@ internal import Synchronization
 ///
 ///     fault thread    waits for faults, asks the source; never touches guest memory, and so never waits for a page
 ///     page thread     reads the main channel, one for each link
-///     install thread  puts what has come there into place, a chunk at a time
 ///     urgent thread   reads the preempt channel, if there is one
 ///
 ///     listening -> (link ended well) complete
@@ -23,7 +22,7 @@ final class PostcopyReceiver: Sendable {
     private let regions: [Int]
     /// How many pages of each region the stream holds.
     private let pageCounts: [Int]
-    private let mainLanes: PostcopyMainLanes
+    private let mainLane: PostcopyReceivingLane
     private let urgentLane: PostcopyReceivingLane
     private let changed: any MigrationGate
     /// Open when pages that nobody asked for may be taken in.
@@ -90,10 +89,8 @@ final class PostcopyReceiver: Sendable {
             relay.receiver?.installed(newCount)
         }
         let isWanted: @Sendable (Int, PageRange) -> Bool = { ledger.isWanted(region: $0, $1) }
-        mainLanes = try PostcopyMainLanes(memory: memory, runtime: runtime) { onComplete in
-            try PostcopyReceivingLane(
-                memory: memory, missing: missing, isWanted: isWanted, onInstalled: onInstalled, onComplete: onComplete)
-        }
+        mainLane = try PostcopyReceivingLane(
+            memory: memory, missing: missing, isWanted: isWanted, onInstalled: onInstalled)
         // What is asked for does not wait for more: everything on this lane counts as wanted.
         urgentLane = try PostcopyReceivingLane(
             memory: memory, missing: missing, isWanted: { _, _ in true }, onInstalled: onInstalled)
@@ -121,7 +118,6 @@ final class PostcopyReceiver: Sendable {
         try missing.listen()
         let thread = try runtime.startThread("postcopy-fault") { [self] in serveFaults() }
         state.withLock { $0.faultThread = thread }
-        try mainLanes.start { [weak self] error in self?.breakLink(error) }
         try begin(reader)
     }
 
@@ -152,8 +148,9 @@ final class PostcopyReceiver: Sendable {
             ledger.end(region: fault.region, PageRange(first: PageIndex(first), pageCount: 1))
             return try missing.resolve(region: fault.region, page: fault.page)
         }
-        if try mainLanes.installIfStaged(region: fault.region, page: fault.page) { return }
-        if try urgentLane.installIfStaged(region: fault.region, page: fault.page) { return }
+        for lane in [mainLane, urgentLane] where try lane.installIfStaged(region: fault.region, page: fault.page) {
+            return
+        }
         if isFirst { request(.init(region: fault.region, page: first)) }
     }
 
@@ -243,7 +240,7 @@ final class PostcopyReceiver: Sendable {
             return state.pageThread
         }
         thread?.join()
-        mainLanes.close()
+        mainLane.close()
         urgentLane.close()
     }
 
@@ -255,7 +252,6 @@ final class PostcopyReceiver: Sendable {
             return state.faultThread
         }
         thread?.join()
-        mainLanes.end()
         missing.finish()
     }
 
@@ -282,7 +278,7 @@ final class PostcopyReceiver: Sendable {
             case .finished: throw MigrationError.unexpected("an end in the middle of a post-copy")
             case .needsMore(let byteCount):
                 // Nothing more has arrived: what has must not wait for it.
-                try mainLanes.flush()
+                try mainLane.flush()
                 limit(&unread, reader)
                 try reader.refill(atLeast: byteCount)
             case .element(let element, let byteCount):
@@ -293,7 +289,7 @@ final class PostcopyReceiver: Sendable {
                 }
                 if try load(element, in: reader.unreadBytes) {
                     reader.skip(byteCount)
-                    try mainLanes.finish()
+                    try mainLane.finish()
                     try waitForUrgentPages()
                     return
                 }
@@ -316,7 +312,7 @@ final class PostcopyReceiver: Sendable {
             // With a channel of their own for what is asked for, pushed pages would only take the processors from the
             // guest's start.
             if !mayPush.wait(until: start + Self.pushDelayLimit) { mayPush.open() }
-            try add(run, in: bytes, to: mainLanes, region: regions[run.block.index])
+            try add(run, in: bytes, lane: mainLane, region: regions[run.block.index])
         case .section(let header) where header.isRAM: break
         case .footer, .ramEndOfSection, .multifdFlush: break
         case .endOfStream: return true
@@ -334,7 +330,7 @@ final class PostcopyReceiver: Sendable {
     }
 
     private func add(
-        _ run: PageRun, in bytes: UnsafeRawBufferPointer, to lane: some ReceivedPages, region: Int
+        _ run: PageRun, in bytes: UnsafeRawBufferPointer, lane: PostcopyReceivingLane, region: Int
     ) throws {
         switch run.content {
         case .fill(0):
@@ -400,7 +396,7 @@ final class PostcopyReceiver: Sendable {
             case .element(.pages(let run), let byteCount):
                 let name = decoder.blocks[run.block].name
                 guard let region = memory.region(named: name) else { throw MigrationError.unknownBlock(name) }
-                try add(run, in: reader.unreadBytes, to: urgentLane, region: region)
+                try add(run, in: reader.unreadBytes, lane: urgentLane, region: region)
                 reader.skip(byteCount)
             case .element(.ramEndOfSection, _): return
             case .element: throw MigrationError.unexpected("something other than pages on the preempt channel")

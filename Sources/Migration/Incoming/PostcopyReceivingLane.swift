@@ -12,7 +12,6 @@ final class PostcopyReceivingLane: Sendable {
     private let units: [Int]
     private let isWanted: @Sendable (_ region: Int, _ range: PageRange) -> Bool
     private let onInstalled: @Sendable (_ region: Int, _ range: PageRange) -> Void
-    private let onComplete: (@Sendable () -> Void)?
     private let staged = Mutex<Staged?>(nil)
     /// Somebody has begun to wait for a page and could not look whether it is staged.
     private let isCalled = Atomic(false)
@@ -24,12 +23,10 @@ final class PostcopyReceivingLane: Sendable {
         var chunk: Range<Int>
         var range: Range<Int>
         var isWhole: Bool
-        /// Whether its chunk has no page behind them.
-        var isComplete: Bool { range.upperBound == chunk.upperBound }
     }
 
     /// Pages that are put into place together at most; a huge page is always whole.
-    private static let chunkPageCount = 512
+    static let chunkPageCount = 512
 
     /// Zero pages between others that are staged as bytes rather than put into place by themselves.
     private static let stagedZeroLimit = 32
@@ -37,16 +34,12 @@ final class PostcopyReceivingLane: Sendable {
     /// - Parameters:
     ///   - isWanted: Whether somebody waits for one of these pages.
     ///   - onInstalled: Called by the thread that installed them.
-    ///   - onComplete: Called when a chunk is complete that another thread puts into place, by `installComplete`; without it
-    ///     the receiving thread does that.
     init(
         memory: ReceivedMemory, missing: any MissingMemory,
         isWanted: @escaping @Sendable (_ region: Int, _ range: PageRange) -> Bool,
-        onInstalled: @escaping @Sendable (_ region: Int, _ range: PageRange) -> Void,
-        onComplete: (@Sendable () -> Void)? = nil
+        onInstalled: @escaping @Sendable (_ region: Int, _ range: PageRange) -> Void
     ) throws {
         self.memory = memory
-        self.onComplete = onComplete
         installer = try missing.makeInstaller()
         units = (0..<memory.count).map { missing.unitPageCount(of: $0) }
         self.isWanted = isWanted
@@ -101,13 +94,6 @@ final class PostcopyReceivingLane: Sendable {
     func flush() throws {
         try receiving { staged in
             if staged?.isWhole == false { try installAll(&staged) }
-        }
-    }
-
-    /// Puts into place what is complete.
-    func installComplete() throws {
-        try receiving { staged in
-            if staged?.isComplete == true { try installAll(&staged) }
         }
     }
 
@@ -178,20 +164,13 @@ final class PostcopyReceivingLane: Sendable {
             copy(start, count)
             pages.range = pages.range.lowerBound..<first + count
             staged = pages
-            if isWanted || pages.isComplete && onComplete == nil {
-                try installAll(&staged)
-            } else if pages.isComplete {
-                onComplete?()
-            }
+            if isWanted || pages.range.upperBound == chunk.upperBound { try installAll(&staged) }
             return count
         }
     }
 
-    func chunkPageCount(in region: Int) -> Int { units[region] > 1 ? units[region] : Self.chunkPageCount }
-
-    /// The pages that are put into place together with `page`.
-    func chunk(of page: Int, in region: Int) -> Range<Int> {
-        let size = chunkPageCount(in: region)
+    private func chunk(of page: Int, in region: Int) -> Range<Int> {
+        let size = units[region] > 1 ? units[region] : Self.chunkPageCount
         let start = page / size * size
         return start..<min(start + size, memory.block(region).pageCount)
     }
