@@ -30,8 +30,13 @@ struct DamagedStreamTests {
                 #expect(complaints.split(separator: "\n").count == 1, "\(name): \(complaints)")
                 #expect(output.text == "", "\(name): it ran the guest")
             }
-            let destination = try bench.startDestination("whole", lab.shape, incoming: "file:\(file)")
-            try ArrivedGuest(from: lab.source, to: destination).expectWhole(after: last, "the whole file")
+            // Of the description, which stands behind the end and is for people, nothing is needed.
+            let cut = bench.path("cut.mig")
+            try whole.prefix(whole.count - 1000).write(to: URL(filePath: cut))
+            for (name, path) in [("whole", file), ("cut in its description", cut)] {
+                let destination = try bench.startDestination(name, lab.shape, incoming: "file:\(path)")
+                try ArrivedGuest(from: lab.source, to: destination).expectWhole(after: last, "the file, \(name)")
+            }
         }
     }
 

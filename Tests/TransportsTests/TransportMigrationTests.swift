@@ -176,7 +176,7 @@ import Transports
 
     @Test func `a command that fails gives its status, and the guest goes on`() throws {
         // More than a socket holds, so that the command is missed before all was sent.
-        let pair = try ThreadedPair(pageCount: 8192)
+        let pair = try ThreadedPair(pageCount: 65536)
         let attempt = try pair.send(connector("exec:exit 3"), options(), hasReturnPath: false)
         #expect(attempt.source == .failed && pair.source.isRunning, "\(attempt)")
         #expect(attempt.sourceError?.contains("ended with status 3") == true, "\(attempt)")
