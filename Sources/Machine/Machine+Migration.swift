@@ -165,9 +165,7 @@ extension Machine: MigratableMachine {
 
     public func loadDeviceState(_ section: DeviceSection) throws {
         try failures.check(.load, of: section.name)
-        try loadSection(
-            name: section.name, instance: Int(section.instance),
-            ReceivedState(version: Int(section.version), bytes: section.state, decoded: section.decoded))
+        try loadSection(name: section.name, instance: Int(section.instance), section.received)
     }
 
     public func finishLoading() throws -> Bool {
@@ -191,9 +189,7 @@ extension Machine: MigratableMachine {
     public func rehearseLoading(_ sections: [DeviceSection]) throws {
         defer { _ = takeLoadedSections() }
         for section in sections {
-            try takeSection(
-                name: section.name, instance: Int(section.instance),
-                ReceivedState(version: Int(section.version), bytes: section.state, decoded: section.decoded))
+            try takeSection(name: section.name, instance: Int(section.instance), section.received)
         }
         let states = takeLoadedSections().cpus
         for cpu in threads.cpus {
@@ -217,6 +213,8 @@ extension DeviceSection {
             name: section.name, instance: UInt32(section.instance), version: UInt32(section.state.version),
             state: section.state.bytes, describe: { section.state.structure })
     }
+
+    fileprivate var received: ReceivedState { ReceivedState(version: Int(version), bytes: state, decoded: decoded) }
 }
 
 extension RAMBlock {

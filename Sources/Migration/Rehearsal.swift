@@ -20,14 +20,7 @@ public func rehearseLoading(into machine: any MigratableMachine) {
 func rehearseSaving(of machine: any MigratableMachine) throws -> [UInt8]? {
     ProgramCode.populate()
     guard let sections = try machine.rehearseSaving() else { return nil }
-    var bytes = headerBytes(machine)
-    for (index, section) in sections.enumerated() {
-        let header = SectionHeader(
-            kind: .full, id: UInt32(index), name: section.name, instance: section.instance, version: section.version)
-        bytes += written(header.byteCount) { header.write(into: &$0) }
-        bytes += section.state
-        bytes += written(5) { StreamEncoder.writeFooter(sectionID: UInt32(index), into: &$0) }
-    }
+    var bytes = headerBytes(machine) + sectionBytes(sections, firstID: MainChannel.firstDeviceSectionID)
     let text = Array(description(of: sections).utf8)
     bytes += written(6) { writer in
         StreamEncoder.writeEndOfStream(into: &writer)
@@ -61,12 +54,4 @@ private func read(_ bytes: [UInt8], _ machine: any MigratableMachine) throws -> 
         position += byteCount
     }
     return sections
-}
-
-private func written(_ byteCount: Int, _ body: (inout StreamWriter) -> Void) -> [UInt8] {
-    [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
-        var writer = StreamWriter(UnsafeMutableRawBufferPointer(buffer).mutableBytes)
-        body(&writer)
-        count = writer.byteCount
-    }
 }

@@ -86,6 +86,9 @@ final class DirtyTracker: Sendable {
         if beginsSet { try startSampling() }
     }
 
+    /// Ends the log. What was dirty does not matter any more: another migration begins with every page.
+    func stop() { if !isEmpty { machine.stopDirtyTracking() } }
+
     // MARK: Where the guest writes
 
     /// Watches the samples of all chunks.
@@ -105,9 +108,6 @@ final class DirtyTracker: Sendable {
     }
 
     // MARK: Taking pages
-
-    /// Ends the log. What was dirty does not matter any more: another migration begins with every page.
-    func stop() { if !isEmpty { machine.stopDirtyTracking() } }
 
     /// Takes over what the log has to report, which is marked in `recent` too.
     func sync(recent: [DirtyBitmap]? = nil) throws {

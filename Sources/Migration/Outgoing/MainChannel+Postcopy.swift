@@ -39,7 +39,9 @@ extension MainChannel {
         let commands: (before: [StreamCommand], after: [StreamCommand]) = (
             [.postcopyListen], [.ping(Self.packagePing), .postcopyRun]
         )
-        let package = encode(commands.before) + encode(sections) + encode(commands.after)
+        let package =
+            encode(commands.before) + sectionBytes(sections, firstID: Self.firstDeviceSectionID)
+            + encode(commands.after)
         let header = StreamCommand.package(byteCount: package.count)
         try output.write(byteCount: header.byteCount) { header.write(into: &$0) }
         try output.append(copying: package)
@@ -56,30 +58,8 @@ extension MainChannel {
     }
 
     private func encode(_ commands: [StreamCommand]) -> [UInt8] {
-        encode(byteCount: commands.reduce(0) { $0 + $1.byteCount }) { writer in
+        written(commands.reduce(0) { $0 + $1.byteCount }) { writer in
             for command in commands { command.write(into: &writer) }
         }
-    }
-
-    private func encode(_ sections: [DeviceSection]) -> [UInt8] {
-        var bytes: [UInt8] = []
-        for (index, section) in sections.enumerated() {
-            let id = Self.firstDeviceSectionID + UInt32(index)
-            let header = SectionHeader(
-                kind: .full, id: id, name: section.name, instance: section.instance, version: section.version)
-            bytes += encode(byteCount: header.byteCount) { header.write(into: &$0) }
-            bytes += section.state
-            bytes += encode(byteCount: 5) { StreamEncoder.writeFooter(sectionID: id, into: &$0) }
-        }
-        return bytes
-    }
-
-    private func encode(byteCount: Int, _ body: (inout StreamWriter) -> Void) -> [UInt8] {
-        var bytes = [UInt8](repeating: 0, count: byteCount)
-        bytes.withUnsafeMutableBytes { buffer in
-            var writer = StreamWriter(buffer.mutableBytes)
-            body(&writer)
-        }
-        return bytes
     }
 }

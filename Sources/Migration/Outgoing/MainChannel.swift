@@ -114,7 +114,7 @@ final class MainChannel {
     func writeZeroPages(_ runs: [ZeroPageQueue.Run], tracker: DirtyTracker) throws {
         for run in runs {
             let block = tracker.block(run.region)
-            try pages.appendZeros(
+            try pages.writeZeros(
                 region: run.region, block: block, offset: run.first * pageSize, count: run.pageCount)
         }
     }

@@ -65,7 +65,7 @@ final class MultifdSender: Sendable {
 
     private enum Work {
         case sync
-        /// All chunks, and then a sync.
+        /// These chunks, and then a sync.
         case pass(ChunkQueue, DirtyTracker.Mode, isLimited: Bool)
     }
 

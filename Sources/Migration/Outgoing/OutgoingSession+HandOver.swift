@@ -61,8 +61,8 @@ extension OutgoingSession {
             sending += runtime.now() - start
         }
         progress.add(runtime.now() - start - sending, to: \.save)
-        try progress.measure(\.send) { try main.flush() }
         progress.add(sending, to: \.send)
+        try progress.measure(\.send) { try main.flush() }
         return sections
     }
 

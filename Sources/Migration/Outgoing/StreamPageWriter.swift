@@ -38,7 +38,7 @@ final class StreamPageWriter: PageWriter {
                 let length = min(count - index, others.trailingZeroBitCount)
                 let offset = (group + index) * pageSize
                 if isZero {
-                    try appendZeros(region: region, block: block, offset: offset, count: length)
+                    try writeZeros(region: region, block: block, offset: offset, count: length)
                     counts.zero += length
                 } else {
                     let run = UnsafeMutableRawBufferPointer(start: pages + index * pageSize, count: length * pageSize)
@@ -81,12 +81,12 @@ final class StreamPageWriter: PageWriter {
     }
 
     func appendZeros(region: Int, block: RAMBlock, first: Int, pageCount: Int) throws {
-        try appendZeros(region: region, block: block, offset: first * pageSize, count: pageCount)
+        try writeZeros(region: region, block: block, offset: first * pageSize, count: pageCount)
         counters.addPages(normal: 0, zero: pageCount)
     }
 
     /// Writes pages of zeros, which somebody else counts.
-    func appendZeros(region: Int, block: RAMBlock, offset: Int, count: Int) throws {
+    func writeZeros(region: Int, block: RAMBlock, offset: Int, count: Int) throws {
         var done = 0
         if currentRegion != region {
             try writeHeader(.zero, region: region, block: block, offset: offset, follows: 1)

@@ -79,9 +79,8 @@ public actor MigrationController: MigrationControl {
 
     private func sourceCompleted(wasRunning: Bool) async {
         // A guest that stood still was never stopped by the engine: it is handed over from where it is.
-        let driver = driver
-        try? await onThread(named: "state") {
-            if !wasRunning { _ = try driver.beginSwitchover() }
+        try? await onThread(named: "state") { [driver] in
+            if !wasRunning { _ = try? driver.beginSwitchover() }
             try driver.completeMigration()
         }
         enter(.completed)
@@ -96,8 +95,7 @@ public actor MigrationController: MigrationControl {
     private func sourceIsUncertain(_ text: String) async {
         errorDescription = text
         handOverIsUnknown = true
-        let driver = driver
-        try? await onThread(named: "state") { try driver.completeMigration() }
+        try? await onThread(named: "state") { [driver] in try driver.completeMigration() }
         enter(.failed)
     }
 
@@ -199,8 +197,7 @@ public actor MigrationController: MigrationControl {
     private static let arrivalLimit: Duration = .seconds(5)
 
     private func destinationCompleted(isRunning: Bool) async {
-        let driver = driver
-        if !isRunning { try? await onThread(named: "state") { try driver.arrive(from: .paused) } }
+        if !isRunning { try? await onThread(named: "state") { [driver] in try driver.arrive(from: .paused) } }
         enter(.completed)
     }
 

@@ -1,9 +1,10 @@
 import Glibc
 import LinuxSystem
-import Monitor
 import QMP
 import QMPClient
 import Synchronization
+
+@testable import Monitor
 
 /// A QMP server with a machine that is none, on a socket of its own.
 final class TestMonitor: Sendable {
@@ -25,13 +26,7 @@ final class TestMonitor: Sendable {
             migration: migration, settings: settings, quit: { [hasQuit] in hasQuit.open() })
         var registry = CommandRegistry(services)
         registry.register("test-wait") { [machine] in
-            try await withCheckedThrowingContinuation { continuation in
-                do {
-                    _ = try ThreadCache.shared.start(name: "test-wait") {
-                        continuation.resume(with: Result(catching: machine.pause))
-                    }
-                } catch { continuation.resume(throwing: error) }
-            }
+            try await onThread(named: "test-wait") { try machine.pause() }
             return .nothing
         }
         registry.register("test-large") { .array([QMPValue](repeating: "0123456789", count: 5000)) }
