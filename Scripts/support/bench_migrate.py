@@ -70,9 +70,11 @@ class Bench:
         try:
             if key not in sources:
                 sources[key] = self.start_source(*key)
-            run = self.copy if mover == "bare" else self.migrate
-            sample.update(run(mover, sources[key], mebibytes, transport, channels))
-            self.samples.append(sample)
+            if mover == "bare":
+                figures = self.copy(mover, sources[key], mebibytes, transport, channels)
+            else:
+                sources[key], figures = self.migrate(mover, sources[key], mebibytes, transport, channels)
+            self.samples.append({**sample, **figures})
         except (Failed, OSError) as error:
             self.errors.append(f"{mover}, {mebibytes} MiB, {transport}, {channels} channels: {error}")
             print(f"bench: {self.errors[-1]}", file=sys.stderr)
@@ -93,6 +95,7 @@ class Bench:
         return {"seconds": float(answer[0]), "source_cpu": float(answer[2]), "destination_cpu": float(end[1])}
 
     def migrate(self, mover, source, mebibytes, transport, channels):
+        """One migration, and who has the guest for the next: the source, but of memory that was handed over the other."""
         parameters = {"max_bandwidth": 10**12, **({"multifd_channels": channels} if channels > 1 else {})}
         capabilities = ("local",) if transport == "local" else capability_names(channels)
         self.prepare(mebibytes)
@@ -114,12 +117,19 @@ class Bench:
             resumed = destination.qmp.wait_for("RESUME")
             after = source.processor_seconds(), destination.processor_seconds()
             info = source.qmp.command("query-migrate")
-            if destination.wait_for_lines(1)[-1].find("bad=0 badregs=0") < 0:
+            # The first of them may be the second half of a line whose first half the source has.
+            if destination.wait_for_lines(2)[-1].find("bad=0 badregs=0") < 0:
                 raise Failed("the guest is not well at the destination")
-        finally:
+        except BaseException:
             destination.close()
-        source.qmp.command("cont")
-        return {
+            raise
+        if transport == "local":
+            source.close()
+            source = destination
+        else:
+            destination.close()
+            source.qmp.command("cont")
+        return source, {
             "seconds": end - start, "source_cpu": after[0] - before[0], "destination_cpu": after[1] - before[1],
             "downtime": resumed - stop, "reported_downtime": info["downtime"], "total_time": info["total-time"],
             "transferred": info["ram"]["transferred"], "downtime_parts": info.get("downtime-parts")}
