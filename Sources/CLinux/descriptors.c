@@ -52,6 +52,18 @@ int clinux_status(int fd, uint32_t *mode, int64_t *size) {
   return 0;
 }
 
+int clinux_modification_time(int fd, int64_t *nanoseconds) {
+  struct stat status;
+  if (fstat(fd, &status) < 0) return -errno;
+  *nanoseconds = (int64_t)status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec;
+  return 0;
+}
+
+int clinux_touch(int fd) {
+  const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
+  return futimens(fd, times) < 0 ? -errno : 0;
+}
+
 int clinux_list_folder(const char *path, void *context, void (*visit)(void *context, const char *name)) {
   DIR *folder = opendir(path);
   if (!folder) return -errno;

@@ -1,4 +1,5 @@
 public import LinuxSystem
+internal import Synchronization
 
 /// Handing a block over to another process of this host: the memfd itself moves, and no page is copied.
 ///
@@ -10,7 +11,7 @@ extension RAMBlock {
     public func share() throws -> PassedDescriptor {
         guard isShared else { throw MemoryHandOverError.isPrivate(block: name) }
         let file = try duplicateFile()
-        if lock == nil { lock = MemoryLock(block: name, file: try file.reopen()) }
+        if lock == nil { lock = MemoryLock(block: name, file: try file.reopen(), use: .here) }
         try lock?.take()
         return PassedDescriptor(file)
     }
@@ -30,7 +31,7 @@ extension RAMBlock {
             throw MemoryHandOverError.pageSize(block: name, here: hostPageByteCount, there: memory.pageSize)
         }
         guard memory.cannotShrink else { throw MemoryHandOverError.notSealed(block: name) }
-        let lock = MemoryLock(block: name, file: try file.reopen())
+        let lock = MemoryLock(block: name, file: try file.reopen(), use: .notYet)
         try replacePages(with: file)
         self.lock = lock
     }
@@ -47,13 +48,28 @@ extension RAMBlock {
 ///
 /// A lock on the first byte of the memfd, of an open file of its own, so that it ends with the process. As with the lock
 /// of a disk, whoever gives the guest away gives it up, and whoever lets the guest run must have it.
+///
+/// A process that ended leaves no lock, but it has changed the memory: whoever lets a guest that came to it run leaves
+/// another time of modification at the memfd, which tells the one before that its virtual CPUs no longer fit.
 public final class MemoryLock: Sendable {
     public let block: String
     private let file: OwnedDescriptor
+    private let use: Mutex<Use>
 
-    init(block: String, file: consuming OwnedDescriptor) {
+    /// Whose virtual CPUs the memory fits.
+    enum Use: Equatable {
+        /// This process's, which has let the guest run, or may.
+        case here
+        /// Those of the process that it came from.
+        case notYet
+        /// Given up when the memfd was last modified at this time: this process's as long as that has not changed.
+        case givenUp(Int64)
+    }
+
+    init(block: String, file: consuming OwnedDescriptor, use: Use) {
         self.block = block
         self.file = file
+        self.use = Mutex(use)
     }
 
     /// Takes the lock, if this process does not have it.
@@ -64,7 +80,37 @@ public final class MemoryLock: Sendable {
     }
 
     /// Gives the lock up.
-    public func release() throws { try file.unlock(0..<1) }
+    public func release() throws {
+        try use.withLock { use in
+            if use == .here { use = .givenUp(try file.modificationTime()) }
+        }
+        try file.unlock(0..<1)
+    }
+
+    /// Says that the guest runs here from now on. The lock must have been taken.
+    ///
+    /// - Throws: `MemoryHandOverError.hasRunElsewhere` if this process gave the memory away and the guest has run
+    ///   on in another; its lock is given up again.
+    public func beginUse() throws {
+        try use.withLock { use in
+            switch use {
+            case .here: return
+            case .notYet: try file.touch()
+            case .givenUp(let time):
+                guard try file.modificationTime() == time else {
+                    try file.unlock(0..<1)
+                    throw MemoryHandOverError.hasRunElsewhere(block: block)
+                }
+            }
+            use = .here
+        }
+    }
+
+    /// The memory was written anew and fits this process's virtual CPUs, and nobody else's. The lock must have been taken.
+    public func beginAnew() throws {
+        try file.touch()
+        use.withLock { $0 = .here }
+    }
 }
 
 /// Why memory cannot be handed over, or taken.
@@ -77,6 +123,8 @@ public enum MemoryHandOverError: Error, Equatable, CustomStringConvertible {
     case notSealed(block: String)
     /// Another process may run the guest.
     case isElsewhere(block: String)
+    /// Another process has run the guest, and has ended.
+    case hasRunElsewhere(block: String)
 
     public var description: String {
         switch self {
@@ -90,6 +138,9 @@ public enum MemoryHandOverError: Error, Equatable, CustomStringConvertible {
         case .notSealed(let block): "The memory that came for RAM block \(block) could shrink under the guest."
         case .isElsewhere(let block):
             "RAM block \(block) was handed over to another monitor, which may run the guest."
+        case .hasRunElsewhere(let block):
+            "RAM block \(block) was handed over to another monitor, where the guest has run on: it cannot go on here, only "
+                + "be reset."
         }
     }
 }

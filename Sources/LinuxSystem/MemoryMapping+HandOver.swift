@@ -70,4 +70,14 @@ extension OwnedDescriptor {
         _ = try check(result, "lock")
         return true
     }
+
+    /// When the file was last modified, in nanoseconds of the wall clock. Stores to a mapping of it do not count.
+    public func modificationTime() throws(SystemError) -> Int64 {
+        var nanoseconds: Int64 = 0
+        _ = try check(clinux_modification_time(number, &nanoseconds), "fstat")
+        return nanoseconds
+    }
+
+    /// Makes now the time of the last modification.
+    public func touch() throws(SystemError) { _ = try check(clinux_touch(number), "futimens") }
 }

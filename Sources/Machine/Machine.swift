@@ -181,10 +181,12 @@ public final class Machine: Sendable {
 
     /// Does all of `resume` that can fail.
     ///
-    /// - Throws: Also if another holds the lock of one of its disks, which were given up at a hand-over.
+    /// - Throws: Also if another holds the lock of one of its disks or its memory, which were given up at a hand-over, or
+    ///   has run the guest in that memory.
     public func prepareToResume() throws {
         for disk in disks { try disk.takeLock() }
         if let state = kvmClock.withLock({ $0 }) { try kvm.setClock(nanoseconds: state.clock) }
+        try ram.lock?.beginUse()
         // The guest's watchdogs are told that time has passed without them; a guest without kvmclock has no such ear.
         for cpu in threads.cpus { try? cpu.markPaused() }
     }
@@ -213,6 +215,7 @@ public final class Machine: Sendable {
         let images = try BootImages(boot)
         // Memory that was handed over is not this machine's to write.
         try ram.lock?.take()
+        try ram.lock?.beginAnew()
         for device in allDevices { device.reset() }
         try VirtualCPUState.load(freshCPUs, into: threads.cpus, layout: xsaveLayout, virtualClock: clock.now)
         try kvm.resetInterruptControllers(timer: freshTimer)

@@ -44,6 +44,48 @@ import Testing
         try third.lock?.take()
     }
 
+    @Test func `memory in which the guest has run on fits nobody who gave it away, even if the other ended`() throws {
+        let here = try block()
+        _ = try here.share()
+        let lock = try #require(here.lock)
+        // Taken by another that came to nothing: it goes on here.
+        do {
+            let there = try block()
+            try there.adopt(try here.share())
+            try lock.release()
+            try there.lock?.take()
+            #expect(throws: MemoryHandOverError.isElsewhere(block: "ram")) { try lock.take() }
+            try there.abandon()
+            try lock.take()
+            try lock.beginUse()
+        }
+        // The other lets it run, gives it on to a third, and that ends.
+        do {
+            let there = try block()
+            try there.adopt(try here.share())
+            try lock.release()
+            try there.lock?.take()
+            try there.lock?.beginUse()
+            try there.lock?.beginUse()
+            try there.lock?.release()
+            try there.lock?.take()
+            // It came back without having run elsewhere.
+            try there.lock?.beginUse()
+            try there.abandon()
+        }
+        for _ in 0..<2 {
+            try lock.take()
+            #expect(throws: MemoryHandOverError.hasRunElsewhere(block: "ram")) { try lock.beginUse() }
+        }
+        // With a new guest in it, it is this process's again.
+        try lock.take()
+        try lock.beginAnew()
+        try lock.beginUse()
+        try lock.release()
+        try lock.take()
+        try lock.beginUse()
+    }
+
     @Test func `memory that is not used after all is let go of, and its lock is free with it`() throws {
         let here = try block()
         fill(here, with: 0x5A)

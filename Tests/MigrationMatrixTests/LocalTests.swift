@@ -98,6 +98,24 @@ struct LocalTests {
         }
     }
 
+    @Test func `a source whose destination ran the guest and died starts it anew, and does not let it go on`() throws {
+        try Workbench.use { bench in
+            let lab = try Laboratory(bench, isLocal: true)
+            let destination = try lab.startDestination()
+            try lab.source.qmp.execute("migrate", ["uri": .string(lab.address(of: destination))])
+            try lab.source.waitForMigration(status: ["completed"])
+            try destination.waitForReports(2)
+            destination.kill()
+            let refusal = try bench.refusal(of: "cont", by: lab.source)
+            #expect(refusal.contains("where the guest has run on"), "\(refusal)")
+            #expect(try lab.source.runState() == "postmigrate")
+            try lab.source.qmp.execute("system_reset")
+            try lab.source.qmp.execute("cont")
+            try lab.expectWorkGoesOn("after a reset")
+            try lab.expectGuestMoves("after a reset")
+        }
+    }
+
     @Test func `what is in the way is said before anything happens`() throws {
         try Workbench.use { bench in
             let lab = try Laboratory(bench, isLocal: true)

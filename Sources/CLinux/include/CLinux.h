@@ -54,6 +54,9 @@ int clinux_poll(struct pollfd *entries, unsigned long count, int timeout_millise
 
 // What a descriptor stands for: the file type bits of st_mode, and the size of a regular file.
 int clinux_status(int fd, uint32_t *mode, int64_t *size);
+// When a file was last modified, in nanoseconds of the wall clock; and sets that to now.
+int clinux_modification_time(int fd, int64_t *nanoseconds);
+int clinux_touch(int fd);
 
 // Sockets. Close-on-exec always; a send never raises SIGPIPE.
 int clinux_socket(int domain, int type);
