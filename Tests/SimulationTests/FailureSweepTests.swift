@@ -126,3 +126,39 @@ import Testing
         pair.simulation.finish()
     }
 }
+
+/// A bandwidth limit does not hold while the guest stands still.
+@Suite("Sending ahead") struct SendingAheadTests {
+    /// How many bytes go while the guest stands still.
+    private func downtimeByteCount(limit: Int, timeout: MigrationPolicy.Timeout? = nil, channels: Int) throws -> Int {
+        let pair = try SimulatedPair(seed: 31, pageCounts: [2000, 3])
+        pair.options.maximumBandwidth = limit
+        pair.options.dialect.channelCount = channels
+        pair.source.hotPageCount = 200
+        pair.source.writesPerStep = 4
+        var rule = DowntimeLimitRule()
+        rule.limit = .milliseconds(300)
+        pair.policy.ending = .downtimeLimit(rule)
+        pair.policy.timeout = timeout
+        let attempt = pair.migrate()
+        #expect(attempt.source == .completed && attempt.isEqual, "\(attempt)")
+        let pageCounts = attempt.statistics.passes.map(\.sentPageCount)
+        print("limit \(limit): \(pageCounts) pages, then \(attempt.statistics.downtimeByteCount) bytes")
+        pair.simulation.finish()
+        return attempt.statistics.downtimeByteCount
+    }
+
+    @Test(arguments: [0, 2]) func `what would be sent without a limit is sent before the guest stands still`(
+        channels: Int
+    ) throws {
+        // The link carries in 10 ms what the limit lets through in 150, and in these the guest writes a few pages.
+        let ahead = try downtimeByteCount(limit: 2_000_000, channels: channels)
+        #expect(ahead < 30 * 4096)
+        // Who has no time left stands still at once. The main channel would take all of so little memory in one send, and
+        // look at the time behind that.
+        if channels == 0 { return }
+        let timeout = MigrationPolicy.Timeout(limit: .milliseconds(200), action: .suspend)
+        let suspended = try downtimeByteCount(limit: 2_000_000, timeout: timeout, channels: channels)
+        #expect(suspended > 50 * 4096)
+    }
+}

@@ -15,6 +15,9 @@ final class BandwidthLimiter: Sendable {
         free = Mutex(.zero)
     }
 
+    /// Whether there is a limit.
+    var isLimiting: Bool { bytesPerSecond.load(ordering: .relaxed) > 0 }
+
     /// Changes the limit, from the next send on.
     func setLimit(_ limit: Int) { bytesPerSecond.store(limit, ordering: .relaxed) }
 

@@ -48,6 +48,9 @@ final class OutgoingProgress: Sendable {
 
     func update(_ body: (inout MigrationStatistics) -> Void) { state.withLock { body(&$0.statistics) } }
 
+    /// How many passes were recorded.
+    var passCount: Int { state.withLock { $0.statistics.passes.count } }
+
     func setDelta(_ delta: DeltaEncoder) { state.withLock { $0.delta = delta } }
 
     func setRequests(_ requests: PageRequests) { state.withLock { $0.requests = requests } }

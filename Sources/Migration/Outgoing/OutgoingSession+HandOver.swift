@@ -21,7 +21,7 @@ extension OutgoingSession {
         let isApus = returnPath?.isApus == true
         if isApus { devices += try sendDevices(.processors, main, wasRunning: wasRunning) }
         try progress.measure(\.lastPages) {
-            _ = try sendPages(.end, mode: .final) { _ in true }
+            _ = try sendPages(.end, mode: .final, isLimited: false) { _ in true }
         }
         if !isApus { devices += try sendDevices(.processors, main, wasRunning: wasRunning) }
         devices += try sendDevices(.others, main, wasRunning: wasRunning)

@@ -7,7 +7,11 @@ extension OutgoingSession {
     private static let pollInterval: Duration = .milliseconds(20)
 
     /// What follows the passes.
-    enum PassesEnding { case switchover, postcopy }
+    enum PassesEnding: Equatable {
+        /// Nil when nothing had to be sent.
+        case switchover(Decision.Reason?)
+        case postcopy
+    }
 
     /// Sends passes until the policy has had enough of them.
     func runPasses() throws -> PassesEnding {
@@ -20,7 +24,7 @@ extension OutgoingSession {
             // All memory is handed over as it is.
             progress.enter(.pass(1))
             try control.check()
-            return .switchover
+            return .switchover(nil)
         }
         while true {
             progress.enter(.pass(number))
@@ -29,7 +33,7 @@ extension OutgoingSession {
             case .throttle(let throttle):
                 machine.setThrottle(throttle)
                 progress.update { $0.throttle = throttle }
-            case .switchOver: return .switchover
+            case .switchOver(let reason): return .switchover(reason)
             case .giveUp(let reason): throw MigrationError.gaveUp(reason)
             case .goPostcopy(let reason):
                 guard options.allowsPostcopy else {
@@ -44,19 +48,10 @@ extension OutgoingSession {
 
     /// Sends everything that is dirty, and decides.
     private func runPass(_ number: Int) throws -> Decision {
-        let before = control.counters.values
-        let start = runtime.now()
-        let dirtiedBefore = machine.dirtiedPageCounts()
         let heldBefore = machine.heldTimes()
-        main?.pages.usesDeltas = number > 1
-        // The first pass clears the log piece by piece, which is late enough for a page to be sent only once. Later
-        // ones clear all of it at once, so that pages the guest writes all the time are seen and left alone.
-        if number > 1 { try tracker.clearReported() }
         var interruption: Decision?
-        let mode = number > 1 ? DirtyTracker.Mode.skippingRewritten : .clearing
-        var look = Look(at: start)
-        let sentPageCount = try sendPages(.part, mode: mode) { chunks in
-            try checkReturnPath()
+        var look = Look(at: runtime.now())
+        let statistics = try sendPass(number, isLimited: true) { chunks in
             if number == 1 { try putWrittenLast(chunks, &look) }
             interruption = try number > 1 ? endOfPass() : nil
             if interruption != nil { return false }
@@ -65,12 +60,6 @@ extension OutgoingSession {
                 ? .goPostcopy(.request) : migration.policy.withLock { $0.interruption(at: progress.elapsed) }
             return interruption == nil
         }
-        let syncStart = runtime.now()
-        try tracker.sync()
-        let end = runtime.now()
-        let statistics = passStatistics(
-            number, sentPageCount: sentPageCount, duration: end - start, lastSync: end - syncStart, before: before,
-            dirtiedBefore: dirtiedBefore)
         let (decision, expected) = migration.policy.withLock { policy in
             let decision = policy.decide(after: statistics)
             return (interruption ?? decision, policy.expectedDowntime(after: statistics))
@@ -85,6 +74,52 @@ extension OutgoingSession {
             return .goPostcopy(.request)
         }
         return decision
+    }
+
+    /// Sends everything that is dirty, and looks at what the guest wrote meanwhile.
+    ///
+    /// - Parameters:
+    ///   - isLimited: Whether the bandwidth limit holds.
+    ///   - poll: Called now and then with the chunks that are left; ends the pass early by returning false.
+    private func sendPass(
+        _ number: Int, isLimited: Bool, poll: (ChunkQueue) throws -> Bool = { _ in true }
+    ) throws -> PassStatistics {
+        let before = control.counters.values
+        let start = runtime.now()
+        let dirtiedBefore = machine.dirtiedPageCounts()
+        main?.pages.usesDeltas = number > 1
+        // The first pass clears the log piece by piece, which is late enough for a page to be sent only once. Later
+        // ones clear all of it at once, so that pages the guest writes all the time are seen and left alone.
+        if number > 1 { try tracker.clearReported() }
+        let sentPageCount = try sendPages(
+            .part, mode: number > 1 ? .skippingRewritten : .clearing, isLimited: isLimited
+        ) { chunks in
+            try checkReturnPath()
+            return try poll(chunks)
+        }
+        let syncStart = runtime.now()
+        try tracker.sync()
+        let end = runtime.now()
+        return passStatistics(
+            number, sentPageCount: sentPageCount, duration: end - start, lastSync: end - syncStart, before: before,
+            dirtiedBefore: dirtiedBefore)
+    }
+
+    /// Sends without the bandwidth limit, while the guest still runs, what is dirty before the switchover.
+    ///
+    /// The limit does not hold in the switchover, so the same bytes would go as fast while the guest stands still. What
+    /// is left then is what the guest writes in the short time that this takes.
+    func sendAhead(of reason: Decision.Reason?) throws {
+        // Somebody whose time is over does not want the guest to run on.
+        guard let reason, reason != .timeout, control.limiter.isLimiting else { return }
+        try tracker.sync()
+        if tracker.dirtyPageCount == 0 { return }
+        let number = progress.passCount + 1
+        progress.enter(.pass(number))
+        let statistics = try sendPass(number, isLimited: false)
+        record(
+            statistics, expectedDowntime: migration.policy.withLock { $0.expectedDowntime(after: statistics) },
+            isWhole: true)
     }
 
     /// When the first pass looks next where the guest writes.
@@ -122,16 +157,16 @@ extension OutgoingSession {
     ///
     /// `poll` is called now and then with the chunks that are left, and ends the part early by returning false.
     func sendPages(
-        _ kind: SectionHeader.Kind, mode: DirtyTracker.Mode, poll: (ChunkQueue) throws -> Bool
+        _ kind: SectionHeader.Kind, mode: DirtyTracker.Mode, isLimited: Bool, poll: (ChunkQueue) throws -> Bool
     ) throws -> Int {
         guard let main else { return 0 }
-        main.isLimited = kind == .part
+        main.isLimited = isLimited
         try main.beginPages(kind)
         let chunks = ChunkQueue(tracker.chunks)
         var pageCount = 0
         if let multifd {
             pageCount = try multifd.sendPass(
-                chunks, mode: mode, isLimited: kind == .part, interval: kind == .part ? Self.pollInterval : nil
+                chunks, mode: mode, isLimited: isLimited, interval: kind == .part ? Self.pollInterval : nil
             ) {
                 if try !poll(chunks) { chunks.skipRest() }
                 try main.writeZeroPages(multifd.zeroPages.takeAll(), tracker: tracker)

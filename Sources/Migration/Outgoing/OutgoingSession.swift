@@ -50,6 +50,7 @@ final class OutgoingSession {
             ending = try runPasses()
             if options.awaitsSwitchoverAcknowledgement { try wait { $0.hasAcknowledgedSwitchover } }
             try getReady()
+            if case .switchover(let reason) = ending { try sendAhead(of: reason) }
         } catch {
             return rollBack(guest, error: error, wasRunning: wasRunning)
         }
