@@ -193,7 +193,8 @@ extension Machine: MigratableMachine {
         }
         let states = takeLoadedSections().cpus
         for cpu in threads.cpus {
-            try states[cpu.index]?.load(into: cpu, layout: xsaveLayout, virtualClock: clock.now)
+            guard let state = states[cpu.index] else { continue }
+            try VirtualCPUState.load([state], into: [cpu], layout: xsaveLayout, virtualClock: clock.now)
         }
     }
 

@@ -85,6 +85,24 @@ public struct DowntimeParts: Equatable, Sendable {
 
     public init() {}
 
+    /// One of them.
+    enum Part { case pause, lastSync, lastPages, disks, save, send, load, resume, announce }
+
+    // A key path would be shorter. The first use of one takes longer than the switchover may.
+    mutating func add(_ duration: Duration, to part: Part) {
+        switch part {
+        case .pause: pause += duration
+        case .lastSync: lastSync += duration
+        case .lastPages: lastPages += duration
+        case .disks: disks += duration
+        case .save: save += duration
+        case .send: send += duration
+        case .load: load += duration
+        case .resume: resume += duration
+        case .announce: announce += duration
+        }
+    }
+
     /// All but the pages.
     public var fixed: Duration { pause + lastSync + disks + save + send + load + resume }
 }

@@ -91,15 +91,15 @@ final class OutgoingProgress: Sendable {
 
     /// Runs `body` and adds its time to a part of the downtime.
     func measure<Value>(
-        _ part: WritableKeyPath<DowntimeParts, Duration>, _ body: () throws -> Value
+        _ part: DowntimeParts.Part, _ body: () throws -> Value
     ) rethrows -> Value {
         let start = runtime.now()
         defer { add(runtime.now() - start, to: part) }
         return try body()
     }
 
-    func add(_ duration: Duration, to part: WritableKeyPath<DowntimeParts, Duration>) {
-        update { $0.downtimeParts[keyPath: part] += duration }
+    func add(_ duration: Duration, to part: DowntimeParts.Part) {
+        update { $0.downtimeParts.add(duration, to: part) }
     }
 
     func snapshot(counters: TransferCounters.Values) -> MigrationStatistics {

@@ -13,21 +13,21 @@ extension OutgoingSession {
         progress.enter(.deviceState)
         try control.check()
         guard let main else { return }
-        try progress.measure(\.lastSync) { try tracker.sync() }
+        try progress.measure(.lastSync) { try tracker.sync() }
         progress.update { $0.dirtySyncCount += 1 }
         if options.sendsSwitchoverStart { try main.writeCommands([.switchoverStart]) }
         var devices: [DeviceSection] = []
         // The destination puts the CPUs in force while the last pages are on their way. Of a QEMU one does not know that.
         let isApus = returnPath?.isApus == true
         if isApus { devices += try sendDevices(.processors, main, wasRunning: wasRunning) }
-        try progress.measure(\.lastPages) {
+        try progress.measure(.lastPages) {
             _ = try sendPages(.end, mode: .final, isLimited: false) { _ in true }
         }
         if !isApus { devices += try sendDevices(.processors, main, wasRunning: wasRunning) }
         devices += try sendDevices(.others, main, wasRunning: wasRunning)
-        try progress.measure(\.disks) { try releaseDisks() }
+        try progress.measure(.disks) { try releaseDisks() }
         try checkReturnPath()
-        try progress.measure(\.send) {
+        try progress.measure(.send) {
             try control.check()
             try migration.handOver.commit()
             hasSentAll = true
@@ -60,9 +60,9 @@ extension OutgoingSession {
             try main.writeDevice(section)
             sending += runtime.now() - start
         }
-        progress.add(runtime.now() - start - sending, to: \.save)
-        progress.add(sending, to: \.send)
-        try progress.measure(\.send) { try main.flush() }
+        progress.add(runtime.now() - start - sending, to: .save)
+        progress.add(sending, to: .send)
+        try progress.measure(.send) { try main.flush() }
         return sections
     }
 
@@ -77,7 +77,7 @@ extension OutgoingSession {
             }
             return
         }
-        _ = try progress.measure(\.load) {
+        _ = try progress.measure(.load) {
             try control.wait { () throws -> UInt32? in
                 if let code = returnPath.shutCode { return code }
                 if let end = returnPath.end { throw MigrationError.handOverUnknown(reason: "\(end)") }
@@ -98,8 +98,8 @@ extension OutgoingSession {
             if returnPath.arrival == nil && returnPath.end == nil { control.changed.wait(until: deadline) }
         }
         guard let arrival = returnPath.arrival else { return }
-        progress.add(arrival.resume, to: \.resume)
-        progress.add(arrival.announce, to: \.announce)
+        progress.add(arrival.resume, to: .resume)
+        progress.add(arrival.announce, to: .announce)
         progress.lengthenDowntime(by: arrival.resume)
     }
 

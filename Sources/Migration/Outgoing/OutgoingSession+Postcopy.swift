@@ -87,20 +87,20 @@ extension OutgoingSession {
         main.pages.usesDeltas = false
         main.isLimited = false
         let recent = machine.regions.map { DirtyBitmap(pageCount: $0.block.pageCount) }
-        try progress.measure(\.lastSync) { try tracker.sync(recent: recent) }
+        try progress.measure(.lastSync) { try tracker.sync(recent: recent) }
         recentlyWritten = recent
         progress.update { $0.dirtySyncCount += 1 }
         for region in machine.regions where region.unitPageCount > 1 { widen(region) }
         var devices: [DeviceSection] = []
-        try progress.measure(\.save) {
+        try progress.measure(.save) {
             for part in DevicePart.allCases {
                 try machine.saveDeviceState(part, wasRunning: wasRunning) { devices.append($0) }
             }
         }
         try main.writeDiscards(of: machine.regions)
-        try progress.measure(\.disks) { try releaseDisks() }
+        try progress.measure(.disks) { try releaseDisks() }
         try checkReturnPath()
-        try progress.measure(\.send) {
+        try progress.measure(.send) {
             try main.writeCommands([.ping(2)])
             try control.check()
             try main.writePackage(devices)

@@ -54,12 +54,10 @@ final class OutgoingSession {
         } catch {
             return rollBack(guest, error: error, wasRunning: wasRunning)
         }
-        if ending == .postcopy {
-            // What follows is short: until the destination has the guest.
-            runtime.setUrgent(true)
-            defer { runtime.setUrgent(false) }
-            return runPostcopy(guest, wasRunning: wasRunning)
-        }
+        // What follows is short: until the destination has the guest.
+        runtime.setUrgent(true)
+        defer { runtime.setUrgent(false) }
+        if ending == .postcopy { return runPostcopy(guest, wasRunning: wasRunning) }
         progress.enter(.switchover)
         progress.beginDowntime(counters: control.counters.values)
         let transition = pause(guest)
@@ -92,7 +90,7 @@ final class OutgoingSession {
         case .running(let running):
             let start = runtime.now()
             let transition = machine.pause(running)
-            progress.add(runtime.now() - start, to: \.pause)
+            progress.add(runtime.now() - start, to: .pause)
             return transition
         }
     }
