@@ -82,8 +82,8 @@ extension Machine {
         let newest: Int
         if let transport = transportSections.first(where: { $0.name == name }) {
             newest = transport.transport.sectionVersion
-        } else if let device = DeviceStateCatalog.device(for: name), isOwn(name, instance) {
-            newest = type(of: device).currentVersion
+        } else if let version = DeviceStateCatalog.newestVersion(of: name), isOwn(name, instance) {
+            newest = version
         } else if name == "cpu" || name == "cpu_common" || name == "apic" {
             throw MachineLoadError.cpuCount(here: configuration.cpuCount, there: instance + 1)
         } else {

@@ -126,9 +126,9 @@ public struct DeviceSection: Sendable {
     public var name: String
     public var instance: UInt32
     public var version: UInt32
-    /// The fields and subsections, as they are on the wire.
+    /// The fields and subsections, as they are on the wire. Empty of one that has come and was decoded.
     public var state: [UInt8]
-    /// These bytes as the device's fields, if they were decoded before.
+    /// The device's fields, of one that has come and whose layout the stream's decoder knows.
     public var decoded: (any DeviceState)?
     /// Makes what the description at the stream's end says of it. It takes several times as long as the state itself.
     public var describe: (@Sendable () -> StructureDescription)?
@@ -145,9 +145,11 @@ public struct DeviceSection: Sendable {
         self.describe = describe
     }
 
-    init(_ header: SectionHeader, state: [UInt8], decoded: (any DeviceState)?) {
+    /// One that has come, whose state are those `bytes`.
+    init(_ header: SectionHeader, _ bytes: UnsafeRawBufferPointer, decoded: (any DeviceState)?) {
         self.init(
-            name: header.name, instance: header.instance, version: header.version, state: state, decoded: decoded)
+            name: header.name, instance: header.instance, version: header.version,
+            state: decoded == nil ? Array(bytes) : [], decoded: decoded)
     }
 }
 

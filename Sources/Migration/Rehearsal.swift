@@ -48,7 +48,10 @@ private func read(_ bytes: [UInt8], _ machine: any MigratableMachine) throws -> 
         case .deviceState(let payload):
             let contents = payload.bytes.lowerBound + position..<payload.bytes.upperBound + position
             sections.append(
-                DeviceSection(payload.section, state: Array(bytes[contents]), decoded: decoder.deviceState))
+                bytes.withUnsafeBytes {
+                    DeviceSection(
+                        payload.section, UnsafeRawBufferPointer(rebasing: $0[contents]), decoded: decoder.deviceState)
+                })
         default: break
         }
         position += byteCount

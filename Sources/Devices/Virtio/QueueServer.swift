@@ -97,28 +97,30 @@ public final class QueueServer: Sendable {
     /// Runs `body` while nothing is served.
     func quietly<Value>(_ body: (inout VirtioQueues) throws(VirtioError) -> Value) throws(VirtioError) -> Value {
         stopRequests.begin()
+        var isPaused = false
         defer {
             stopRequests.end()
-            // What was left in the rings because of this.
-            wake.event.notify()
+            // What was left in the rings because of this. Of a pause `resume` takes care.
+            if !isPaused { wake.event.notify() }
         }
-        return try state.withLock { (state) throws(VirtioError) in try body(&state.queues) }
+        return try state.withLock { (state) throws(VirtioError) in
+            isPaused = state.isPaused
+            return try body(&state.queues)
+        }
     }
 
     /// The queues as they are now.
     var snapshot: VirtioQueues {
-        stopRequests.begin()
-        defer {
-            stopRequests.end()
-            wake.event.notify()
+        guard let queues = try? quietly({ (queues) throws(VirtioError) in queues }) else {
+            preconditionFailure("a copy of the queues failed")
         }
-        return state.withLock { $0.queues }
+        return queues
     }
 
     /// The driver is ready with `features`: serves from now on.
     func start(features: UInt64) {
         stopRequests.begin()
-        state.withLock { state in
+        let isPaused = state.withLock { state in
             state.queues.features = features
             for index in state.queues.queues.indices {
                 state.queues.queues[index].usesEventIndex = features & VirtioFeature.eventIndex != 0
@@ -126,9 +128,10 @@ public final class QueueServer: Sendable {
             }
             device.driverIsReady(features: features)
             state.isRunning = true
+            return state.isPaused
         }
         stopRequests.end()
-        wake.event.notify()
+        if !isPaused { wake.event.notify() }
     }
 
     /// Serves nothing from now on, until `start`.

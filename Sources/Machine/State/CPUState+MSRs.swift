@@ -103,12 +103,16 @@ extension CPUState {
 
     static let deadlineField = MSRField(timeStampCounterDeadlineMSR) { $1(&$0.extra.tscDeadline) }
 
-    /// Takes over what the kernel gave; a register that it does not have keeps its default.
+    /// Takes over what the kernel gave of `msrFields` and `deadlineField`, in that order; a register that it does not have
+    /// keeps its default.
     mutating func setMSRs(_ registers: [ModelSpecificRegister]) {
-        let values = Dictionary(registers.map { ($0.index, $0.value) }, uniquingKeysWith: { $1 })
-        for field in Self.msrFields + [Self.deadlineField] {
-            if let value = values[field.index] { field.access(&self) { $0 = value } }
+        var next = 0
+        for field in Self.msrFields + [Self.deadlineField]
+        where next < registers.count && registers[next].index == field.index {
+            field.access(&self) { $0 = registers[next].value }
+            next += 1
         }
+        precondition(next == registers.count, "MSRs that were not asked for, or in another order")
     }
 
     /// Every register with its value here, and whether a kernel without it loses anything.

@@ -296,7 +296,7 @@ final class IncomingSession {
         }
         hasDevices = true
         try machine.loadDeviceState(
-            DeviceSection(section, state: Array(bytes[payload.bytes]), decoded: state))
+            DeviceSection(section, UnsafeRawBufferPointer(rebasing: bytes[payload.bytes]), decoded: state))
     }
 
     /// Takes the locks of all disks, or none.

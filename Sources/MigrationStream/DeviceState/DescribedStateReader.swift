@@ -29,8 +29,13 @@ public struct DescribedStateReader {
         return structure
     }
 
+    /// The name of a subsection that starts here, or nil if none does.
+    private var subsectionName: String? {
+        unsafe StateCoder.subsectionName(in: bytes.span.bytes.extracting(droppingFirst: offset))
+    }
+
     private func leftover(in description: DeviceDescription) -> StateError {
-        if bytes[offset] == StateCoder.subsectionMark, let name = StateCoder.subsectionName(in: bytes, at: offset) {
+        if let name = subsectionName {
             return .unknownSubsection(name, structure: description.name, offset: offset)
         }
         return .trailingBytes(structure: description.name, offset: offset, count: bytes.count - offset)
@@ -64,7 +69,7 @@ public struct DescribedStateReader {
     private mutating func subsection(of description: StructureDescription, besides found: [StateStructure])
         throws(StateError) -> (structure: StateStructure, isComplete: Bool)?
     {
-        guard let name = StateCoder.subsectionName(in: bytes, at: offset),
+        guard let name = subsectionName,
             let subsection = description.subsections.first(where: { $0.name == name })
         else { return nil }
         guard !found.contains(where: { $0.name == name }) else {

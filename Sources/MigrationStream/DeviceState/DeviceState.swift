@@ -87,7 +87,7 @@ extension DeviceState {
     func encoded(version: Int) -> [UInt8] {
         var coder = StateCoder(.save, structure: Self.vmsdName, version: version)
         run(&coder)
-        return coder.bytes
+        return coder.output
     }
 
     /// Bytes that the payload takes.
@@ -113,9 +113,11 @@ extension DeviceState {
     /// - Throws: `StateError`; the state is then as it was.
     public mutating func load(_ bytes: [UInt8], version: Int) throws(StateError) {
         var loaded = self
-        var coder = StateCoder(.load, structure: Self.vmsdName, version: version, bytes: bytes)
-        try loaded.load(from: &coder)
-        try coder.finish()
+        try unsafe StateCoder.load(bytes.span.bytes, structure: Self.vmsdName, version: version) {
+            coder throws(StateError) in
+            try loaded.load(from: &coder)
+            try coder.finish()
+        }
         self = loaded
     }
 
@@ -148,7 +150,7 @@ extension StateCoder {
     /// Refuses bytes that are left at the end of a section.
     func finish() throws(StateError) {
         guard remaining > 0 else { return }
-        if let name = Self.subsectionName(in: bytes, at: offset) {
+        if let name = subsectionName {
             throw .unknownSubsection(name, structure: structureName, offset: offset)
         }
         throw .trailingBytes(structure: structureName, offset: offset, count: remaining)

@@ -36,30 +36,24 @@ public enum DeviceStateCatalog {
         throws(StateError) -> (extent: Extent, state: (any DeviceState)?)
     {
         guard var device = device(for: idstr) else { return (.unknown, nil) }
-        // A stream may have arrived far beyond the section: copy first what most take.
-        var count = min(bytes.byteCount, idstr.utf8.contains(UInt8(ascii: "/")) ? 64 << 10 : 8 << 10)
-        while true {
-            let isAll = count == bytes.byteCount
-            var coder = StateCoder(
-                .load, structure: type(of: device).vmsdName, version: version, bytes: copy(bytes, count: count),
-                isWhole: isWhole && isAll)
-            do {
+        let count = bytes.byteCount
+        do {
+            return try StateCoder.load(
+                bytes, structure: type(of: device).vmsdName, version: version, isWhole: isWhole
+            ) { coder throws(StateError) in
                 try device.load(from: &coder)
                 return (.complete(byteCount: coder.offset), device)
-            } catch .truncated(let field, let offset, let missing) {
-                guard count + missing <= maximumSectionByteCount else {
-                    throw .limitExceeded(
-                        field: field, found: UInt64(count) + UInt64(missing), limit: UInt64(maximumSectionByteCount),
-                        offset: offset)
-                }
-                if isAll {
-                    guard !isWhole else { throw .truncated(field: field, offset: offset, missing: missing) }
-                    return (.needsMore(missing), nil)
-                }
-                count = min(bytes.byteCount, max(4 * count, count + missing))
-            } catch {
-                throw error
             }
+        } catch .truncated(let field, let offset, let missing) {
+            guard count + missing <= maximumSectionByteCount else {
+                throw .limitExceeded(
+                    field: field, found: UInt64(count) + UInt64(missing), limit: UInt64(maximumSectionByteCount),
+                    offset: offset)
+            }
+            guard !isWhole else { throw .truncated(field: field, offset: offset, missing: missing) }
+            return (.needsMore(missing), nil)
+        } catch {
+            throw error
         }
     }
 
@@ -70,11 +64,13 @@ public enum DeviceStateCatalog {
     /// - Throws: `StateError.unknownDevice` for a device that is not known here.
     public static func values(of idstr: String, version: Int, _ bytes: [UInt8]) throws(StateError) -> StateStructure {
         guard var device = device(for: idstr) else { throw .unknownDevice(idstr, version: version) }
-        var coder = StateCoder(
-            .load, structure: type(of: device).vmsdName, version: version, bytes: bytes, recording: .values)
-        try device.load(from: &coder)
-        try coder.finish()
-        return coder.recorded
+        return try unsafe StateCoder.load(
+            bytes.span.bytes, structure: type(of: device).vmsdName, version: version, recording: .values
+        ) { coder throws(StateError) in
+            try device.load(from: &coder)
+            try coder.finish()
+            return coder.recorded
+        }
     }
 
     /// The payload of a section, loaded into the device's state and saved from it in the same version.
@@ -89,51 +85,42 @@ public enum DeviceStateCatalog {
     }
 
     /// A fresh state of the device that the section belongs to; nil if it is not known here.
-    ///
-    /// Virtio devices are known behind virtio-mmio only, since other transports save other registers.
-    public static func device(for idstr: String) -> (any DeviceState)? {
-        guard let slash = idstr.lastIndex(of: "/") else { return makers[idstr]?() }
-        guard isMMIO(idstr[..<slash]) else { return nil }
-        return virtioMakers[String(idstr[idstr.index(after: slash)...])]?()
-    }
+    public static func device(for idstr: String) -> (any DeviceState)? { kind(of: idstr)?.init() }
+
+    /// The newest version of the section that is known here; nil if the device is not.
+    public static func newestVersion(of idstr: String) -> Int? { kind(of: idstr)?.currentVersion }
 
     /// The names of all sections that are known, without bus prefix.
-    public static var names: [String] { (Array(makers.keys) + Array(virtioMakers.keys)).sorted() }
+    public static var names: [String] { (Array(kinds.keys) + Array(virtioKinds.keys)).sorted() }
 
-    private static let makers: [String: @Sendable () -> any DeviceState] = [
-        TimerState.vmsdName: { TimerState() },
-        CPUCommonState.vmsdName: { CPUCommonState() },
-        CPUState.vmsdName: { CPUState() },
-        TPROptimizationState.vmsdName: { TPROptimizationState() },
-        LocalAPICState.vmsdName: { LocalAPICState() },
-        IOAPICState.vmsdName: { IOAPICState() },
-        KVMClockState.vmsdName: { KVMClockState() },
-        ACPIGEDState.vmsdName: { ACPIGEDState() },
-        PICState.vmsdName: { PICState() },
-        PITState.vmsdName: { PITState() },
-        RTCState.vmsdName: { RTCState() },
-        SerialState.vmsdName: { SerialState() },
-        FirmwareConfigurationState.vmsdName: { FirmwareConfigurationState() },
-        GlobalState.vmsdName: { GlobalState() },
-    ]
-
-    private static let virtioMakers: [String: @Sendable () -> any DeviceState] = [
-        VirtioBlockState.vmsdName: { VirtioBlockState() },
-        VirtioNetState.vmsdName: { VirtioNetState() },
-        VirtioEntropyState.vmsdName: { VirtioEntropyState() },
-        VirtioConsoleState.vmsdName: { VirtioConsoleState() },
-        VirtioBalloonState.vmsdName: { VirtioBalloonState() },
-    ]
-
-    /// `virtio-mmio@` and 16 lower-case hexadecimal digits.
-    private static func isMMIO(_ prefix: Substring) -> Bool {
-        let name = "virtio-mmio@"
-        let digits = prefix.utf8.dropFirst(name.utf8.count)
-        return prefix.hasPrefix(name) && digits.count == 16
-            && digits.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
+    /// Virtio devices are known behind virtio-mmio only, since other transports save other registers.
+    private static func kind(of idstr: String) -> (any DeviceState.Type)? {
+        let bytes = idstr.utf8
+        guard let slash = bytes.lastIndex(of: UInt8(ascii: "/")) else { return kinds[idstr] }
+        guard isMMIO(bytes[..<slash]) else { return nil }
+        return virtioKinds[String(idstr[bytes.index(after: slash)...])]
     }
 
-    private static func copy(_ bytes: RawSpan, count: Int) -> [UInt8] {
-        unsafe bytes.extracting(first: count).withUnsafeBytes { unsafe Array($0) }
+    private static let kinds = table([
+        TimerState.self, CPUCommonState.self, CPUState.self, TPROptimizationState.self, LocalAPICState.self,
+        IOAPICState.self, KVMClockState.self, ACPIGEDState.self, PICState.self, PITState.self, RTCState.self,
+        SerialState.self, FirmwareConfigurationState.self, GlobalState.self,
+    ])
+
+    private static let virtioKinds = table([
+        VirtioBlockState.self, VirtioNetState.self, VirtioEntropyState.self, VirtioConsoleState.self,
+        VirtioBalloonState.self,
+    ])
+
+    private static func table(_ kinds: [any DeviceState.Type]) -> [String: any DeviceState.Type] {
+        Dictionary(uniqueKeysWithValues: kinds.map { ($0.vmsdName, $0) })
+    }
+
+    /// `virtio-mmio@` and 16 lower-case hexadecimal digits.
+    private static func isMMIO(_ prefix: Substring.UTF8View) -> Bool {
+        let name = "virtio-mmio@".utf8
+        let digits = prefix.dropFirst(name.count)
+        return prefix.starts(with: name) && digits.count == 16
+            && digits.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
     }
 }

@@ -69,10 +69,10 @@ extension StateCoder {
         switch direction {
         case .load:
             try need(count, for: name)
-            contents = Array(bytes[offset..<(offset + count)])
+            contents = unsafe Array(self.contents(offset..<(offset + count)))
         case .save:
             precondition(contents.count == count, "\(fieldPath(name)) has \(contents.count) bytes instead of \(count)")
-            bytes.append(contentsOf: contents)
+            append(contents)
         case .measure: break
         }
         offset += count

@@ -43,22 +43,25 @@ extension StateCoder {
         }
         _ = try transfer(name, &used, 1..<used.count)
         let blankByteCount = (count - used.count) * byteCount
-        if direction == .save { bytes.append(contentsOf: repeatElement(0, count: blankByteCount)) }
+        if direction == .save { appendZeros(blankByteCount) }
         offset += blankByteCount
         recordStructures(name, count: count, byteCount: offset - start, elements)
     }
 
     /// The last byte of `range` that is not 0.
     private func lastNonZero(_ range: Range<Int>) -> Int? {
-        let span = unsafe bytes.span.bytes
-        var end = range.upperBound
-        while end - range.lowerBound >= 8 {
-            let word = unsafe span.unsafeLoadUnaligned(fromByteOffset: end - 8, as: UInt64.self)
-            if word != 0 { break }
-            end -= 8
+        let bytes = unsafe contents(range)
+        var end = bytes.count
+        while end >= 32 {
+            // Nearly always there is none.
+            let words = (0..<4).reduce(UInt64(0)) {
+                unsafe $0 | bytes.loadUnaligned(fromByteOffset: end - 32 + $1 * 8, as: UInt64.self)
+            }
+            if words != 0 { break }
+            end -= 32
         }
-        while end > range.lowerBound, bytes[end - 1] == 0 { end -= 1 }
-        return end > range.lowerBound ? end - 1 : nil
+        while unsafe end > 0 && bytes[end - 1] == 0 { end -= 1 }
+        return end > 0 ? range.lowerBound + end - 1 : nil
     }
 
     /// Some elements of an array; those of them that are to be recorded.
@@ -153,11 +156,11 @@ extension StateCoder {
             guard isNeeded else { return }
         }
         let start = offset
-        let nameBytes = Array(name.utf8)
+        let nameByteCount = name.utf8.count
         _ = try word(Self.subsectionMark, name: name)
-        _ = try word(UInt8(nameBytes.count), name: name)
-        if direction == .save { bytes.append(contentsOf: nameBytes) }
-        offset += nameBytes.count
+        _ = try word(UInt8(nameByteCount), name: name)
+        if direction == .save { append(Array(name.utf8)) }
+        offset += nameByteCount
         let found = Int(try word(UInt32(version), name: name))
         let supported = (minimumVersion ?? version)...version
         guard supported.contains(found) else {
@@ -170,15 +173,15 @@ extension StateCoder {
     }
 
     /// A subsection of one number.
-    public mutating func subsection(_ name: String, field: String, _ value: inout UInt64, isNeeded: Bool)
-        throws(StateError)
-    {
+    public mutating func subsection(
+        _ name: String, field: String, _ value: inout UInt64, isNeeded: Bool
+    ) throws(StateError) {
         try subsection(name, isNeeded: isNeeded) { coder throws(StateError) in try coder.field(field, &value) }
     }
 
-    public mutating func subsection(_ name: String, field: String, _ value: inout UInt32, isNeeded: Bool)
-        throws(StateError)
-    {
+    public mutating func subsection(
+        _ name: String, field: String, _ value: inout UInt32, isNeeded: Bool
+    ) throws(StateError) {
         try subsection(name, isNeeded: isNeeded) { coder throws(StateError) in try coder.field(field, &value) }
     }
 
@@ -218,7 +221,7 @@ extension StateCoder {
     func refuseUnknownSubsection(of vmsdName: String) throws(StateError) {
         guard direction == .load else { return }
         // Nearly always it is something else.
-        if offset < bytes.count && bytes[offset] != Self.subsectionMark { return }
+        if remaining > 0 && byte(at: offset) != Self.subsectionMark { return }
         guard let name = try nextSubsection() else { return }
         throw .unknownSubsection(name, structure: vmsdName, offset: offset)
     }
@@ -230,22 +233,27 @@ extension StateCoder {
     private func nextSubsection() throws(StateError) -> String? {
         if !isWhole {
             try need(1, for: "subsection")
-            if bytes[offset] == Self.subsectionMark {
+            if byte(at: offset) == Self.subsectionMark {
                 try need(2, for: "subsection")
-                try need(2 + Int(bytes[offset + 1]), for: "subsection")
+                try need(2 + Int(byte(at: offset + 1)), for: "subsection")
             }
         }
-        guard let name = Self.subsectionName(in: bytes, at: offset),
-            name.utf8.count > structureName.utf8.count, name.utf8.starts(with: structureName.utf8)
+        guard let name = subsectionName, name.utf8.count > structureName.utf8.count,
+            name.utf8.starts(with: structureName.utf8)
         else { return nil }
         return name
     }
 
-    /// The name of a subsection that starts at `offset`, or nil if none does.
-    static func subsectionName(in bytes: [UInt8], at offset: Int) -> String? {
-        guard bytes.count - offset >= 2, bytes[offset] == subsectionMark else { return nil }
-        let count = Int(bytes[offset + 1])
-        guard bytes.count - offset - 2 >= count else { return nil }
-        return String(decoding: bytes[(offset + 2)..<(offset + 2 + count)], as: UTF8.self)
+    /// The name of a subsection that starts here, or nil if none does.
+    var subsectionName: String? { Self.subsectionName(in: unsafe contents(offset..<inputCount).bytes) }
+
+    /// The name of a subsection that `bytes` start with, or nil if they do not.
+    static func subsectionName(in bytes: RawSpan) -> String? {
+        unsafe bytes.withUnsafeBytes { bytes in
+            guard unsafe bytes.count >= 2 && bytes[0] == subsectionMark else { return nil }
+            let end = unsafe 2 + Int(bytes[1])
+            guard end <= bytes.count else { return nil }
+            return unsafe String(decoding: bytes[2..<end], as: UTF8.self)
+        }
     }
 }

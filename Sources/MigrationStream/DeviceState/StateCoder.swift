@@ -12,7 +12,7 @@
 ///     }
 ///
 /// See QEMU migration/vmstate.c for the rules. Everything is big-endian, without names, padding or lengths.
-public struct StateCoder {
+@safe public struct StateCoder {
     /// What naming a field does.
     public enum Direction: Sendable {
         case load
@@ -37,9 +37,11 @@ public struct StateCoder {
     /// Bytes transferred so far.
     public internal(set) var offset = 0
 
-    /// The input when loading, the output when saving.
-    var bytes: [UInt8]
-    /// Whether `bytes` is all there is. If not, a subsection may still follow at its end.
+    /// What is loaded from. Lent for as long as the coder is there: see `load`.
+    private let input: UnsafeRawBufferPointer
+    /// What was saved.
+    private(set) var output: [UInt8] = []
+    /// Whether the input is all there is. If not, a subsection may still follow at its end.
     let isWhole: Bool
     var recording: Recording
     var isRecording: Bool {
@@ -54,22 +56,62 @@ public struct StateCoder {
     var wanted: String?
     var isLoaded = false
 
-    init(
-        _ direction: Direction, structure: String, version: Int, bytes: [UInt8] = [], isWhole: Bool = true,
-        recording: Recording = .nothing
+    private init(
+        _ direction: Direction, from input: UnsafeRawBufferPointer, structure: String, version: Int, isWhole: Bool,
+        recording: Recording
     ) {
         self.direction = direction
+        unsafe self.input = input
         self.version = version
-        self.bytes = bytes
         self.isWhole = isWhole
         self.recording = recording
         path = [(structure, nil)]
         structureName = structure
-        if direction == .save { self.bytes.reserveCapacity(2 << 10) }
+        if direction == .save { output.reserveCapacity(2 << 10) }
     }
 
+    /// A coder that saves or measures.
+    init(_ direction: Direction, structure: String, version: Int, recording: Recording = .nothing) {
+        precondition(direction != .load, "nothing to load from")
+        unsafe self.init(
+            direction, from: UnsafeRawBufferPointer(start: nil, count: 0), structure: structure, version: version,
+            isWhole: true, recording: recording)
+    }
+
+    /// Lends `body` a coder that loads from `bytes`, which it must not keep.
+    static func load<Value>(
+        _ bytes: RawSpan, structure: String, version: Int, isWhole: Bool = true, recording: Recording = .nothing,
+        _ body: (inout StateCoder) throws(StateError) -> Value
+    ) throws(StateError) -> Value {
+        try unsafe bytes.withUnsafeBytes { (input) throws(StateError) in
+            var coder = unsafe StateCoder(
+                .load, from: input, structure: structure, version: version, isWhole: isWhole, recording: recording)
+            return try body(&coder)
+        }
+    }
+
+    /// Bytes that are there to load.
+    var inputCount: Int { unsafe input.count }
+
     /// Bytes that are left to load.
-    var remaining: Int { bytes.count - offset }
+    var remaining: Int { inputCount - offset }
+
+    func byte(at offset: Int) -> UInt8 {
+        precondition(0 <= offset && offset < inputCount, "byte \(offset) of \(inputCount)")
+        return unsafe input[offset]
+    }
+
+    /// Bytes of the input.
+    func contents(_ range: Range<Int>) -> UnsafeRawBufferPointer {
+        precondition(0 <= range.lowerBound && range.upperBound <= inputCount, "bytes \(range) of \(inputCount)")
+        return unsafe UnsafeRawBufferPointer(rebasing: input[range])
+    }
+
+    /// Saves bytes as they are.
+    mutating func append(_ contents: [UInt8]) { output.append(contentsOf: contents) }
+
+    /// Saves bytes of 0.
+    mutating func appendZeros(_ count: Int) { output.append(contentsOf: repeatElement(0, count: count)) }
 
     /// The path of a field for an error.
     func fieldPath(_ name: String) -> String { pathText + "/" + name }
@@ -94,16 +136,16 @@ public struct StateCoder {
         offset = start + width
         switch direction {
         case .load:
-            guard width <= bytes.count - start else {
+            guard width <= inputCount - start else {
                 offset = start
                 throw .truncated(field: fieldPath(name()), offset: start, missing: width - remaining)
             }
             // There are as many bytes.
-            let word = unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: start, as: Value.self) }
+            let word = unsafe input.loadUnaligned(fromByteOffset: start, as: Value.self)
             return Value(bigEndian: word)
         case .save:
             let word = value.bigEndian
-            unsafe withUnsafeBytes(of: word) { unsafe bytes.append(contentsOf: $0) }
+            unsafe withUnsafeBytes(of: word) { unsafe output.append(contentsOf: $0) }
             return value
         case .measure: return value
         }

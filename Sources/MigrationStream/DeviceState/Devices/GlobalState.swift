@@ -53,6 +53,6 @@ extension StateCoder {
     /// QEMU before 9.0 leaves all zero what follows the word; later ones set byte 32, which is 36 of the section.
     fileprivate var globalStateLayout: GlobalState.Layout {
         let index = offset + 32
-        return index < bytes.count && bytes[index] != 0 ? .wordAndSuspension : .word
+        return index < inputCount && byte(at: index) != 0 ? .wordAndSuspension : .word
     }
 }
