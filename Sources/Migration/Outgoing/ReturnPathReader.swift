@@ -73,7 +73,8 @@ final class ReturnPathReader: Sendable {
 
     private func run() {
         var error: (any Error)?
-        if requests != nil { control.runtime.setUrgent(true) }
+        // What it reads is short, and somebody waits for it.
+        control.runtime.setUrgent(true)
         do {
             try read()
         } catch let caught {
