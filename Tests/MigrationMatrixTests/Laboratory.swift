@@ -77,12 +77,7 @@ final class Laboratory {
             // No pass of a guest that writes this fast gets below a downtime of a millisecond.
             try source.qmp.execute("migrate-set-parameters", ["max-bandwidth": 30_000_000, "downtime-limit": 0])
         case .preSwitchover: try source.setCapabilities(["pause-before-switchover"])
-        case .deviceState:
-            // The region is written once more while the pass lasts, and nearly all of it is left for the
-            // switchover: more than a socket takes (4 MiB), so the source cannot send everything to a proxy that holds.
-            try source.setCapabilities(["pause-before-switchover"])
-            try source.qmp.execute(
-                "migrate-set-parameters", ["max-bandwidth": 10_000_000, "downtime-limit": 2000])
+        case .deviceState: try leaveMuchForSwitchover(through: proxy)
         }
         try source.qmp.execute("migrate", ["uri": .string(proxy.address)])
         switch phase {
@@ -103,7 +98,16 @@ final class Laboratory {
         }
     }
 
-    /// Takes back what `migrate(through:upTo:)` set at the source.
+    /// Lets the next migration stop before the switchover with more left than a socket takes (4 MiB), so that the source
+    /// cannot send everything while the proxy holds, or before it cuts: the link is so slow that the region is written
+    /// once more while a pass lasts.
+    func leaveMuchForSwitchover(through proxy: LinkProxy) throws {
+        proxy.slow(to: 10_000_000)
+        try source.setCapabilities(["pause-before-switchover"])
+        try source.qmp.execute("migrate-set-parameters", ["downtime-limit": 2000])
+    }
+
+    /// Takes back what `migrate(through:upTo:)` and `leaveMuchForSwitchover` set at the source.
     func endPhase() throws {
         try source.setCapabilities(["pause-before-switchover"], to: false)
         try source.qmp.execute("migrate-set-parameters", ["max-bandwidth": 0, "downtime-limit": 300])

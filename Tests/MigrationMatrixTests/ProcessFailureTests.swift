@@ -47,11 +47,11 @@ struct ProcessFailureTests {
     @Test func `a link that is cut while the guest is handed over leaves it on one side`() throws {
         try Workbench.use { bench in
             let lab = try Laboratory(bench)
-            try lab.source.setCapabilities(["pause-before-switchover"])
             for offset in [0, 1, 600, 6000, 16_000] {
                 let label = "\(offset) bytes after the guest stopped"
                 let destination = try lab.startDestination()
                 let proxy = try lab.startProxy(to: destination)
+                try lab.leaveMuchForSwitchover(through: proxy)
                 try lab.source.qmp.execute("migrate", ["uri": .string(proxy.address)])
                 try lab.source.waitForMigration(status: ["pre-switchover"])
                 proxy.cut(.forward, at: proxy.count(.forward) + offset)
@@ -60,7 +60,7 @@ struct ProcessFailureTests {
                 try lab.expectEnd(of: destination, label)
                 proxy.close()
             }
-            try lab.source.setCapabilities(["pause-before-switchover"], to: false)
+            try lab.endPhase()
             try lab.expectGuestMoves("after all cuts")
         }
     }

@@ -11,6 +11,8 @@ final class LinkProxy: Sendable {
         var counts: [Direction: Int] = [:]
         var limits: [Direction: Int] = [:]
         var cutsAtLimit = false
+        /// Bytes per second of the forward direction; 0 is as fast as it goes.
+        var forwardPace = 0
         var isCut = false
         var sockets: [SharedSocket] = []
     }
@@ -53,8 +55,16 @@ final class LinkProxy: Sendable {
         }
     }
 
-    /// Passes everything on again.
-    func release() { state.change { $0.limits = [:] } }
+    /// Passes so many bytes a second forward, at most.
+    func slow(to bytesPerSecond: Int) { state.change { $0.forwardPace = bytesPerSecond } }
+
+    /// Passes everything on again, as fast as it goes.
+    func release() {
+        state.change {
+            $0.limits = [:]
+            $0.forwardPace = 0
+        }
+    }
 
     /// Cuts all connections, and those that are still to come.
     func cut() {
@@ -94,6 +104,8 @@ final class LinkProxy: Sendable {
                 descriptors = []
                 bytes = bytes.dropFirst(count)
                 state.change { $0.counts[direction, default: 0] += count }
+                let pace = direction == .forward ? state.current.forwardPace : 0
+                if pace > 0 { Thread.sleep(forTimeInterval: Double(count) / Double(pace)) }
             }
         }
         source.shutDown()
