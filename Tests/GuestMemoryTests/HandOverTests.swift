@@ -59,7 +59,7 @@ import Testing
             try lock.take()
             try lock.beginUse()
         }
-        // The other lets it run, gives it on to a third, and that ends.
+        // The other lets it run, gives it up, takes it back, and ends.
         do {
             let there = try block()
             try there.adopt(try here.share())

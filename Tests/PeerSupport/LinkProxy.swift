@@ -105,7 +105,12 @@ final class LinkProxy: Sendable {
                 bytes = bytes.dropFirst(count)
                 state.change { $0.counts[direction, default: 0] += count }
                 let pace = direction == .forward ? state.current.forwardPace : 0
-                if pace > 0 { Thread.sleep(forTimeInterval: Double(count) / Double(pace)) }
+                // Until these bytes have had their time, or there is no pace to keep any more.
+                if pace > 0 {
+                    _ = state.wait(until: .seconds(Double(count) / Double(pace))) {
+                        $0.isCut || $0.forwardPace == 0 ? true : nil
+                    }
+                }
             }
         }
         source.shutDown()

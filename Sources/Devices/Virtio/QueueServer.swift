@@ -95,7 +95,15 @@ public final class QueueServer: Sendable {
     // MARK: Control
 
     /// Runs `body` while nothing is served.
-    func quietly<Value>(_ body: (inout VirtioQueues) throws(VirtioError) -> Value) throws(VirtioError) -> Value {
+    func quietly<Value, Failure>(
+        _ body: (inout VirtioQueues) throws(Failure) -> Value
+    ) throws(Failure) -> Value {
+        try changeQuietly { (state) throws(Failure) in try body(&state.queues) }
+    }
+
+    private func changeQuietly<Value, Failure>(
+        _ body: (inout State) throws(Failure) -> Value
+    ) throws(Failure) -> Value {
         stopRequests.begin()
         var isPaused = false
         defer {
@@ -103,24 +111,18 @@ public final class QueueServer: Sendable {
             // What was left in the rings because of this. Of a pause `resume` takes care.
             if !isPaused { wake.event.notify() }
         }
-        return try state.withLock { (state) throws(VirtioError) in
+        return try state.withLock { (state) throws(Failure) in
             isPaused = state.isPaused
-            return try body(&state.queues)
+            return try body(&state)
         }
     }
 
     /// The queues as they are now.
-    var snapshot: VirtioQueues {
-        guard let queues = try? quietly({ (queues) throws(VirtioError) in queues }) else {
-            preconditionFailure("a copy of the queues failed")
-        }
-        return queues
-    }
+    var snapshot: VirtioQueues { quietly { $0 } }
 
     /// The driver is ready with `features`: serves from now on.
     func start(features: UInt64) {
-        stopRequests.begin()
-        let isPaused = state.withLock { state in
+        changeQuietly { state in
             state.queues.features = features
             for index in state.queues.queues.indices {
                 state.queues.queues[index].usesEventIndex = features & VirtioFeature.eventIndex != 0
@@ -128,10 +130,7 @@ public final class QueueServer: Sendable {
             }
             device.driverIsReady(features: features)
             state.isRunning = true
-            return state.isPaused
         }
-        stopRequests.end()
-        if !isPaused { wake.event.notify() }
     }
 
     /// Serves nothing from now on, until `start`.
