@@ -117,9 +117,7 @@ class Bench:
             resumed = destination.qmp.wait_for("RESUME")
             after = source.processor_seconds(), destination.processor_seconds()
             info = source.qmp.command("query-migrate")
-            # The first of them may be the second half of a line whose first half the source has.
-            if destination.wait_for_lines(2)[-1].find("bad=0 badregs=0") < 0:
-                raise Failed("the guest is not well at the destination")
+            destination.expect_well(2)
         except BaseException:
             destination.close()
             raise

@@ -134,6 +134,15 @@ class Monitor:
                 raise Failed(f"{self.kind}: {len(new)} lines of the guest within {limit} s {self.errors.read()}")
             time.sleep(0.01)
 
+    def expect_well(self, count):
+        """Waits for `count` more lines of the guest that came here, none of which may report a fault.
+
+        The first may be the second half of a line whose first half the source has.
+        """
+        for number, line in enumerate(self.wait_for_lines(count)):
+            if (number > 0 or line.startswith("builtin: t=")) and "bad=0 badregs=0" not in line:
+                raise Failed(f"the guest is not well at the destination: {line}")
+
     def line_count(self):
         """How many whole lines the guest has written."""
         with open(self.serial, "rb") as log:
