@@ -154,8 +154,10 @@ extension OutgoingSession {
 
     /// Bytes of pushed pages that may wait in the main channel: more would stand before what is asked for.
     private static let unsentByteCount = 512 << 10
-    /// Pages pushed between two looks at the requests, when these have no channel of their own.
+    /// Pages pushed between two looks at the requests.
     private static let pushedAtOnce = 32
+    /// Bytes of pushed pages that go out by one call, and that requests wait for at most.
+    private static let sentAtOnce = 64 << 10
 
     /// Sends everything that is left, what is asked for first.
     private func push() throws {
@@ -167,6 +169,7 @@ extension OutgoingSession {
             }
             if !isConfirmed { try main.writeCommands([.ping(4)]) }
             try main.beginPages(.part)
+            main.output.sentAtOnce = Self.sentAtOnce
             try pushAll(main, isAlone: urgent == nil)
         } catch {
             // The thread does not outlive this: its channel is ended, and then it is waited for.
@@ -186,7 +189,6 @@ extension OutgoingSession {
         let lane = PostcopySendingLane(tracker: tracker, writer: main.pages, regions: machine.regions)
         try waitForConfirmation(lane, servesRequests: isAlone)
         var order = PushOrder(dirty: machine.regions.map(\.block.dirtyBitmap), recent: recentlyWritten)
-        let step = isAlone ? Self.pushedAtOnce : PushOrder.farPageCount
         while true {
             for pivot in requests.takePivots() {
                 order.add(region: pivot.region, first: pivot.first, pageCount: pivot.pageCount)
@@ -194,15 +196,15 @@ extension OutgoingSession {
             guard let proposal = order.next() else { break }
             var page = proposal.range.first.value
             while page < proposal.range.end.value {
-                let count = min(step, proposal.range.end.value - page)
+                let count = min(Self.pushedAtOnce, proposal.range.end.value - page)
                 let range = PageRange(first: PageIndex(page), pageCount: count)
                 try waitForTurn(range, of: proposal.region, lane, servesRequests: isAlone)
                 let sent = try lane.send(region: proposal.region, range)
-                if sent > 0 { try lane.flush() }
                 control.counters.addPushed(pages: sent)
                 page += count
             }
         }
+        try lane.flush()
     }
 
     /// How long the push waits for the destination to be ready: the guest stands still until then, and what is pushed
@@ -244,6 +246,7 @@ extension OutgoingSession {
             requests.gate.close()
             try look(lane, servesRequests: servesRequests)
             guard let turn, runtime.now() < turn else { return }
+            try lane.flush()
             requests.gate.wait(until: turn)
         }
     }
