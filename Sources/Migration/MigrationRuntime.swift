@@ -13,15 +13,26 @@ public protocol MigrationRuntime: AnyObject, Sendable {
     func prepareThreads(_ count: Int)
     /// A gate that is closed.
     func makeGate() -> any MigrationGate
-    /// Whether the calling thread goes before all others of this host, as far as that is permitted.
-    ///
-    /// For threads for which a guest stands still: a host that is emptied is often a busy one, and each turn that such
-    /// a thread waits for is downtime.
-    func setUrgent(_ isUrgent: Bool)
+    /// How much the calling thread goes before others of this host, as far as that is permitted.
+    func setUrgency(_ urgency: MigrationUrgency)
+    /// How often the calling thread had to leave its processor to another that wanted it.
+    func interruptionCount() -> Int
+}
+
+/// How much a thread goes before others. A host that is emptied is often a busy one.
+public enum MigrationUrgency: Sendable {
+    /// As everything else.
+    case usual
+    /// Before everything but what is urgent: a guest in post-copy gains more by having its pages than by running without
+    /// them, and is lost if a host fails before it has all. `Courtesy` lets it run when it has what it waited for.
+    case hurried
+    /// Before everything: a guest stands still, and each turn that such a thread waits for is downtime.
+    case urgent
 }
 
 extension MigrationRuntime {
     public func prepareThreads(_ count: Int) {}
+    public func interruptionCount() -> Int { 0 }
 }
 
 /// A thread that was started and must be waited for.
@@ -50,7 +61,7 @@ public final class SystemRuntime: MigrationRuntime {
     public func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws -> any MigrationThread {
         let work = try ThreadCache.shared.start(name: name) { [self] in
             // A thread begins as urgent as the one that made it, or as it was at the end of what it did before.
-            setUrgent(false)
+            setUrgency(.usual)
             body()
         }
         return SystemThread(work: work)
@@ -60,9 +71,17 @@ public final class SystemRuntime: MigrationRuntime {
 
     public func makeGate() -> any MigrationGate { SystemGate(runtime: self) }
 
-    public func setUrgent(_ isUrgent: Bool) {
-        ThreadUrgency.set(niceness: isUrgent ? ThreadUrgency.highest : usualNiceness)
+    public func setUrgency(_ urgency: MigrationUrgency) {
+        let niceness =
+            switch urgency {
+            case .usual: usualNiceness
+            case .hurried: min(usualNiceness, ThreadUrgency.high)
+            case .urgent: ThreadUrgency.highest
+            }
+        ThreadUrgency.set(niceness: niceness)
     }
+
+    public func interruptionCount() -> Int { ThreadUrgency.interruptionCount }
 
     private struct SystemThread: MigrationThread {
         let work: ThreadCache.Work

@@ -18,6 +18,9 @@ public protocol MissingMemory: AnyObject, Sendable {
     func listen() throws
     /// Waits until somebody touches a missing page; empty after `endFaults`.
     func waitForFaults() throws -> [MissingPageFault]
+    /// The virtual CPU that waits for a page; nil if it is a thread of the monitor, or not known. Asked once for each
+    /// fault.
+    func virtualCPU(of fault: MissingPageFault) -> Int?
     /// Makes `waitForFaults` return nothing. Any thread.
     func endFaults()
     /// Lets those go on who wait for a page that has come, or that was never written because it is zero.
@@ -58,12 +61,12 @@ public struct MissingPageFault: Equatable, Sendable {
     public var region: Int
     /// The page in the region.
     public var page: Int
-    /// The virtual CPU that waits; nil if it is a thread of the monitor.
-    public var virtualCPU: Int?
+    /// Who waits, as the memory knows it.
+    public var waiter: Int32
 
-    public init(region: Int, page: Int, virtualCPU: Int?) {
+    public init(region: Int, page: Int, waiter: Int32) {
         self.region = region
         self.page = page
-        self.virtualCPU = virtualCPU
+        self.waiter = waiter
     }
 }

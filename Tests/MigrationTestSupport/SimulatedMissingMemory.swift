@@ -61,6 +61,10 @@ public final class SimulatedMissingMemory: MissingMemory, @unchecked Sendable {
         return taken
     }
 
+    public func virtualCPU(of fault: MissingPageFault) -> Int? {
+        (0..<virtualCPUCount).contains(Int(fault.waiter)) ? Int(fault.waiter) : nil
+    }
+
     public func endFaults() {
         isEnded = true
         simulation.wake(faultKey)
@@ -127,7 +131,7 @@ public final class SimulatedMissingMemory: MissingMemory, @unchecked Sendable {
 
     /// A fault, which the kernel may tell of more than once.
     private func tell(region: Int, page: Int, who: Int) {
-        let fault = MissingPageFault(region: region, page: page, virtualCPU: who < virtualCPUCount ? who : nil)
+        let fault = MissingPageFault(region: region, page: page, waiter: Int32(who))
         faults.append(fault)
         if simulation.random.happens(percent: 20) { faults.append(fault) }
         simulation.wake(faultKey)
@@ -149,7 +153,7 @@ public final class SimulatedMissingMemory: MissingMemory, @unchecked Sendable {
         guard isListening else { return }
         let page = Int.random(in: 0..<machine.regions[0].block.pageCount, using: &simulation.random)
         if isThere[0][page] { return }
-        faults.append(MissingPageFault(region: 0, page: page, virtualCPU: nil))
+        faults.append(MissingPageFault(region: 0, page: page, waiter: -1))
         simulation.wake(faultKey)
         while !isThere[0][page] && isListening { simulation.wait(for: pageKey) }
     }

@@ -54,7 +54,7 @@ public final class Simulation: MigrationRuntime, @unchecked Sendable {
     public func makeGate() -> any MigrationGate { SimulatedGate(simulation: self) }
 
     /// Without effect: any order of threads may happen here anyway.
-    public func setUrgent(_ isUrgent: Bool) {}
+    public func setUrgency(_ urgency: MigrationUrgency) {}
 
     // MARK: Waiting
 

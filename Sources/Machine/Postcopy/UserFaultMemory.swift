@@ -149,15 +149,15 @@ public final class UserFaultMemory: MissingMemory {
 
     public func waitForFaults() throws -> [MissingPageFault] {
         while true {
-            let ready = try poller.wait()
+            let ready = try poller.wait(maximumCount: 2)
             if ready.contains(where: { $0.key == Self.endingKey }) { return [] }
-            let faults = try fault.readFaults().compactMap { located($0) }
+            let faults = try fault.readFaults(maximumCount: 16).compactMap { located($0) }
             if !faults.isEmpty { return faults }
         }
     }
 
-    /// The virtual CPU that waits in a thread, as far as that can be known.
-    private func virtualCPU(of thread: Int32) -> Int? {
+    public func virtualCPU(of fault: MissingPageFault) -> Int? {
+        let thread = fault.waiter
         if let index = virtualCPUs[thread] { return index }
         if ThreadIdentity(number: thread).isOwn { return nil }
         return virtualCPUs.count == 1 ? 0 : pageWaits?.findNext()
@@ -168,7 +168,7 @@ public final class UserFaultMemory: MissingMemory {
             let start = UInt(bitPattern: block.block.hostAddress)
             guard fault.address >= start, fault.address - start < UInt(block.block.byteCount) else { continue }
             return MissingPageFault(
-                region: region, page: Int(fault.address - start) / pageSize, virtualCPU: virtualCPU(of: fault.thread))
+                region: region, page: Int(fault.address - start) / pageSize, waiter: fault.thread)
         }
         return nil
     }

@@ -9,6 +9,7 @@ final class FaultLedger: Sendable {
     private let wanted: [DirtyBitmap]
     private let runtime: any MigrationRuntime
     private let state: Mutex<State>
+    private let ended = Atomic(0)
 
     struct Page: Hashable {
         var region: Int
@@ -42,24 +43,43 @@ final class FaultLedger: Sendable {
         state = Mutex(State(virtualCPUs: Array(repeating: VirtualCPU(), count: virtualCPUCount)))
     }
 
-    /// Somebody waits for `page`, the first one of its unit; whether nobody did before.
-    func begin(_ page: Page, virtualCPU: Int?) -> Bool {
+    /// Somebody who waits.
+    struct Wait {
+        var page: Page
+        var since: Duration
+        /// Whether nobody waited for the page before.
+        var isFirst: Bool
+    }
+
+    /// Somebody waits for `page`, the first one of its unit.
+    func begin(_ page: Page) -> Wait {
         let now = runtime.now()
         return state.withLock { state in
             state.faultCount += 1
             let isFirst = state.waiting[page] == nil
-            if !isFirst { state.joinedCount += 1 }
-            var waiters = state.waiting[page] ?? Waiters(since: now)
-            if let virtualCPU, virtualCPU < state.virtualCPUs.count, state.virtualCPUs[virtualCPU].blockedSince == nil {
-                waiters.virtualCPUs.insert(virtualCPU)
-                state.virtualCPUs[virtualCPU].blockedSince = now
-                state.blockedCount += 1
-                if state.blockedCount == state.virtualCPUs.count { state.allBlockedSince = now }
-            }
-            state.waiting[page] = waiters
+            if isFirst { state.waiting[page] = Waiters(since: now) } else { state.joinedCount += 1 }
             // Behind the entry: who sees the mark finds it.
             wanted[page.region].mark(PageRange(first: PageIndex(page.page), pageCount: 1))
-            return isFirst
+            return Wait(page: page, since: now, isFirst: isFirst)
+        }
+    }
+
+    /// It is this virtual CPU that waits, or has waited: the page may be there by now.
+    func add(_ virtualCPU: Int, to wait: Wait) {
+        let now = runtime.now()
+        state.withLock { state in
+            guard virtualCPU < state.virtualCPUs.count, state.virtualCPUs[virtualCPU].blockedSince == nil else {
+                return
+            }
+            guard state.waiting[wait.page]?.virtualCPUs.insert(virtualCPU) != nil else {
+                state.virtualCPUs[virtualCPU].latencies.add(now - wait.since)
+                return
+            }
+            state.virtualCPUs[virtualCPU].blockedSince = wait.since
+            state.blockedCount += 1
+            if state.blockedCount == state.virtualCPUs.count {
+                state.allBlockedSince = state.virtualCPUs.compactMap(\.blockedSince).max()
+            }
         }
     }
 
@@ -80,6 +100,7 @@ final class FaultLedger: Sendable {
         wanted[page.region].clear(PageRange(first: PageIndex(page.page), pageCount: 1))
         state.withLock { state in
             guard let waiters = state.waiting.removeValue(forKey: page) else { return }
+            ended.wrappingAdd(1, ordering: .relaxed)
             state.latencies.add(now - waiters.since)
             if !waiters.virtualCPUs.isEmpty, let since = state.allBlockedSince {
                 state.allBlockedTime += now - since
@@ -93,6 +114,9 @@ final class FaultLedger: Sendable {
             }
         }
     }
+
+    /// How many pages were waited for that have come.
+    var endedCount: Int { ended.load(ordering: .relaxed) }
 
     /// What is waited for: to be asked for again on a new link.
     var waiting: [Page] {

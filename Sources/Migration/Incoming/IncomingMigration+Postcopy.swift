@@ -37,8 +37,8 @@ extension IncomingMigration {
     /// be there to get over a lost link.
     private func startResuming(_ start: PostcopyStart, _ receiver: PostcopyReceiver) -> (any MigrationThread)? {
         let run: @Sendable () -> Void = { [self] in
-            runtime.setUrgent(true)
-            defer { runtime.setUrgent(false) }
+            runtime.setUrgency(.urgent)
+            defer { runtime.setUrgency(.usual) }
             start.setRight(resume(start.takeRight()))
             receiver.admitPushedPages()
             machine.announce()

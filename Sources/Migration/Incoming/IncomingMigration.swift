@@ -63,7 +63,7 @@ public final class IncomingMigration: Sendable {
         enter(.setup)
         let session = IncomingSession(migration: self)
         let wasRunning: Bool
-        defer { runtime.setUrgent(false) }
+        defer { runtime.setUrgency(.usual) }
         do {
             switch try session.load() {
             case .all(let ran): wasRunning = ran

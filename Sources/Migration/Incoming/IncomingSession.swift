@@ -73,7 +73,7 @@ final class IncomingSession {
             try reader.refill(atLeast: byteCount)
             return true
         case .element(.package(let contents), let byteCount):
-            migration.runtime.setUrgent(true)
+            migration.runtime.setUrgency(.urgent)
             let package = [UInt8](reader.unreadBytes[contents])
             reader.skip(byteCount)
             try loadPackage(package, reader)
@@ -217,7 +217,7 @@ final class IncomingSession {
             if value == PeerGreeting.ping { isApusSource = true }
             if value == MainChannel.readyPing && isApusSource {
                 // The guest is about to be paused, and what is done for that here is not to be done then.
-                migration.runtime.setUrgent(true)
+                migration.runtime.setUrgency(.urgent)
                 rehearseLoading(into: machine)
             }
             try send(.pong(value == PeerGreeting.ping ? PeerGreeting.pong : value))
@@ -291,7 +291,7 @@ final class IncomingSession {
         let section = payload.section
         if postcopy?.receiver == nil && !hasDevices {
             // The guest stands still from here on, or for longer.
-            migration.runtime.setUrgent(true)
+            migration.runtime.setUrgency(.urgent)
             migration.enter(.deviceState)
         }
         hasDevices = true

@@ -124,7 +124,7 @@ final class PostcopyReceiver: Sendable {
     // MARK: Faults
 
     private func serveFaults() {
-        runtime.setUrgent(true)
+        runtime.setUrgency(.urgent)
         do {
             while true {
                 let faults = try missing.waitForFaults()
@@ -138,20 +138,31 @@ final class PostcopyReceiver: Sendable {
     }
 
     private func serve(_ fault: MissingPageFault) throws {
+        let wait = try request(fault)
+        // Nobody is asked who waits before the page is on its way: of many virtual CPUs that takes time.
+        let virtualCPU = missing.virtualCPU(of: fault)
+        if let wait, let virtualCPU { ledger.add(virtualCPU, to: wait) }
+    }
+
+    /// Asks for a page, or puts it into place if it is here; nil if nobody had to wait for it.
+    private func request(_ fault: MissingPageFault) throws -> FaultLedger.Wait? {
         let unit = missing.unitPageCount(of: fault.region)
         let first = fault.page / unit * unit
         if memory.isReceived(region: fault.region, page: fault.page) {
-            return try missing.resolve(region: fault.region, page: fault.page)
+            try missing.resolve(region: fault.region, page: fault.page)
+            return nil
         }
-        let isFirst = ledger.begin(.init(region: fault.region, page: first), virtualCPU: fault.virtualCPU)
+        let wait = ledger.begin(.init(region: fault.region, page: first))
         if memory.isReceived(region: fault.region, page: fault.page) {
             ledger.end(region: fault.region, PageRange(first: PageIndex(first), pageCount: 1))
-            return try missing.resolve(region: fault.region, page: fault.page)
+            try missing.resolve(region: fault.region, page: fault.page)
+            return wait
         }
         for lane in [mainLane, urgentLane] where try lane.installIfStaged(region: fault.region, page: fault.page) {
-            return
+            return wait
         }
-        if isFirst { request(.init(region: fault.region, page: first)) }
+        if wait.isFirst { request(wait.page) }
+        return wait
     }
 
     private func request(_ page: FaultLedger.Page) {
@@ -170,6 +181,7 @@ final class PostcopyReceiver: Sendable {
         }
         let source = Source(reader: reader)
         let thread = try runtime.startThread("postcopy-pages") { [self] in
+            runtime.setUrgency(.hurried)
             var failure: (any Error)?
             do { try receive(source.reader) } catch { failure = error }
             endLink(failure.map { .lost($0) } ?? .complete)
@@ -267,6 +279,7 @@ final class PostcopyReceiver: Sendable {
         var decoder = state.withLock { $0.decoder }
         defer { state.withLock { $0.decoder = decoder } }
         var unread = UnreadLimit()
+        var courtesy = Courtesy(runtime: runtime)
         while true {
             let step: StreamStep
             do {
@@ -282,6 +295,7 @@ final class PostcopyReceiver: Sendable {
                 limit(&unread, reader)
                 try reader.refill(atLeast: byteCount)
             case .element(let element, let byteCount):
+                courtesy.standBack(servedCount: ledger.endedCount)
                 if state.withLock({ $0.isAbandoned }) {
                     reader.skip(byteCount)
                     if case .endOfStream = element { return }
@@ -370,7 +384,7 @@ final class PostcopyReceiver: Sendable {
 
     /// Receives what was asked for, until the channel ends. `head` are the four bytes that were read already.
     func receiveUrgent(from channel: any MigrationChannel, head: UInt32) {
-        runtime.setUrgent(true)
+        runtime.setUrgency(.urgent)
         do {
             let reader = ChannelReader(channel: channel, capacity: 128 << 10)
             reader.append(head)
@@ -382,6 +396,8 @@ final class PostcopyReceiver: Sendable {
 
     private func receiveUrgent(_ reader: ChannelReader) throws {
         var decoder = state.withLock { $0.decoder.preemptDecoder() }
+        var block: RAMBlockID?
+        var region = 0
         while true {
             let step: StreamStep
             do {
@@ -394,8 +410,11 @@ final class PostcopyReceiver: Sendable {
             case .needsMore(let byteCount):
                 try reader.refill(atLeast: byteCount)
             case .element(.pages(let run), let byteCount):
-                let name = decoder.blocks[run.block].name
-                guard let region = memory.region(named: name) else { throw MigrationError.unknownBlock(name) }
+                if run.block != block {
+                    let name = decoder.blocks[run.block].name
+                    guard let known = memory.region(named: name) else { throw MigrationError.unknownBlock(name) }
+                    (block, region) = (run.block, known)
+                }
                 try add(run, in: reader.unreadBytes, lane: urgentLane, region: region)
                 reader.skip(byteCount)
             case .element(.ramEndOfSection, _): return

@@ -15,6 +15,9 @@ final class PostcopyReceivingLane: Sendable {
     private let staged = Mutex<Staged?>(nil)
     /// Somebody has begun to wait for a page and could not look whether it is staged.
     private let isCalled = Atomic(false)
+    /// The chunk in which pages were staged last, as `key` has it; 0 before the first. It is written before it is looked
+    /// whether anybody waits for the page to be staged: who begins to wait sees the chunk, or is seen.
+    private let stagedKey = Atomic(0)
 
     /// Pages that lie in their room.
     private struct Staged {
@@ -104,6 +107,10 @@ final class PostcopyReceivingLane: Sendable {
     ///
     /// Does not wait while the receiving thread puts other pages into place: that looks again when it is done.
     func installIfStaged(region: Int, page: Int) throws -> Bool {
+        // Nearly always it is in another chunk, and then the lock need not be tried, for which the kernel is asked.
+        if stagedKey.load(ordering: .sequentiallyConsistent) != key(chunk(of: page, in: region), in: region) {
+            return false
+        }
         isCalled.store(true, ordering: .sequentiallyConsistent)
         return try staged.withLockIfAvailable { staged in
             guard let pages = staged, pages.region == region, pages.range.contains(page) else { return false }
@@ -151,6 +158,7 @@ final class PostcopyReceivingLane: Sendable {
                 }
             }
             let range = PageRange(first: PageIndex(first), pageCount: count)
+            stagedKey.store(key(chunk, in: region), ordering: .sequentiallyConsistent)
             let isWanted = isWanted(region, range)
             var pages =
                 staged
@@ -174,6 +182,8 @@ final class PostcopyReceivingLane: Sendable {
         let start = page / size * size
         return start..<min(start + size, memory.block(region).pageCount)
     }
+
+    private func key(_ chunk: Range<Int>, in region: Int) -> Int { (region + 1) << 40 | chunk.lowerBound }
 
     /// Installs what is staged; a part of a huge page stays.
     private func installAll(_ staged: inout Staged?) throws {

@@ -142,7 +142,7 @@ extension OutgoingSession {
     private func confirm() {
         if isConfirmed { return }
         isConfirmed = true
-        runtime.setUrgent(false)
+        runtime.setUrgency(.hurried)
         progress.endDowntime(at: returnPath?.pongTime(MainChannel.packagePing))
         progress.beginPostcopy(counters: control.counters.values)
         tracker.stop()
@@ -188,6 +188,7 @@ extension OutgoingSession {
     private func pushAll(_ main: MainChannel, isAlone: Bool) throws {
         let lane = PostcopySendingLane(tracker: tracker, writer: main.pages, regions: machine.regions)
         try waitForConfirmation(lane, servesRequests: isAlone)
+        var courtesy = Courtesy(runtime: runtime)
         var order = PushOrder(dirty: machine.regions.map(\.block.dirtyBitmap), recent: recentlyWritten)
         while true {
             for pivot in requests.takePivots() {
@@ -199,6 +200,7 @@ extension OutgoingSession {
                 let count = min(Self.pushedAtOnce, proposal.range.end.value - page)
                 let range = PageRange(first: PageIndex(page), pageCount: count)
                 try waitForTurn(range, of: proposal.region, lane, servesRequests: isAlone)
+                courtesy.standBack(servedCount: requests.counts.all)
                 let sent = try lane.send(region: proposal.region, range)
                 control.counters.addPushed(pages: sent)
                 page += count
@@ -279,7 +281,7 @@ extension OutgoingSession {
         // The guest stands still here, and may not for long.
         tracker.stop()
         machine.setThrottle(.none)
-        runtime.setUrgent(false)
+        runtime.setUrgency(.usual)
         while true {
             progress.update { $0.linkError = "\(error)" }
             progress.enter(.postcopyPaused)
@@ -328,6 +330,7 @@ extension OutgoingSession {
         main.channel.limitUnsentBytes(to: Self.unsentByteCount)
         // It has asked for pages, so it runs, whether its word of that was lost or not.
         confirm()
+        runtime.setUrgency(.hurried)
         progress.update { statistics in
             statistics.linkError = nil
             statistics.recoveryCount += 1

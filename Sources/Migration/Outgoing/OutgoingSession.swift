@@ -55,8 +55,8 @@ final class OutgoingSession {
             return rollBack(guest, error: error, wasRunning: wasRunning)
         }
         // What follows is short: until the destination has the guest.
-        runtime.setUrgent(true)
-        defer { runtime.setUrgent(false) }
+        runtime.setUrgency(.urgent)
+        defer { runtime.setUrgency(.usual) }
         if ending == .postcopy { return runPostcopy(guest, wasRunning: wasRunning) }
         progress.enter(.switchover)
         progress.beginDowntime(counters: control.counters.values)

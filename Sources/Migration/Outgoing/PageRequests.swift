@@ -30,13 +30,13 @@ final class PageRequests: Sendable {
         var isWaiting: Set<Request> = []
         /// The last is the first to be wanted.
         var anticipated: [Request] = []
-        /// Requests that have been served, around which there may be more to send.
-        var served: [Request] = []
         var pivots: [Request] = []
         var lastRegion: Int?
         var count = 0
         var joinedCount = 0
         var isEnded = false
+        /// Whether the thread of the preempt channel waits to try something again.
+        var isRetrying = false
 
         mutating func takeWaiting() -> Request? {
             guard let request = waiting.popLast() else { return nil }
@@ -120,11 +120,10 @@ final class PageRequests: Sendable {
     /// The newest request; it is taken.
     func takeWaiting() -> Request? { state.withLock { $0.takeWaiting() } }
 
-    /// The request has been served.
-    func addServed(_ request: Request) { state.withLock { $0.served.append(request) } }
-
-    /// Lets the thread of the preempt channel look again.
-    func wakeUrgent() { urgentGate.open() }
+    /// Lets the thread of the preempt channel look again, if it has a reason to: to wake it takes time.
+    func wakeUrgent() {
+        if state.withLock({ $0.isRetrying || !$0.waiting.isEmpty }) { urgentGate.open() }
+    }
 
     /// Whether there is a request that nobody has taken.
     var isWaited: Bool { state.withLock { !$0.waiting.isEmpty } }
@@ -132,28 +131,12 @@ final class PageRequests: Sendable {
     /// Whether there is nothing to take but what is anticipated.
     var onlyAnticipates: Bool { state.withLock { $0.waiting.isEmpty && !$0.anticipated.isEmpty } }
 
-    /// Those of `pageCount` pages from `start` on that a region has.
-    func pages(from start: Int, pageCount: Int, of region: Int) -> PageRange {
-        let all = regions[region].block.pageCount
-        let first = min(start, all)
-        return PageRange(first: PageIndex(first), pageCount: min(pageCount, all - first))
-    }
-
-    /// What there is to do for the thread of the preempt channel.
-    enum Work: Equatable {
-        case send(Request)
-        /// To send what lies around a request that has been served, the newest first.
-        case surround(Request)
-    }
-
-    /// Waits for work, and takes it; nil at the end.
-    func waitForWork() -> Work? {
+    /// Waits for a request, and takes it; nil at the end.
+    func waitForRequest() -> Request? {
         while true {
             urgentGate.close()
-            if let request = takeNewest() { return .send(request) }
-            let (served, isEnded) = state.withLock { ($0.served.popLast(), $0.isEnded) }
-            if let served { return .surround(served) }
-            if isEnded { return nil }
+            if let request = takeNewest() { return request }
+            if state.withLock({ $0.isEnded }) { return nil }
             urgentGate.wait(until: nil)
         }
     }
@@ -162,6 +145,9 @@ final class PageRequests: Sendable {
     func retryWhenWoken(_ body: () throws -> Bool) rethrows {
         while true {
             urgentGate.close()
+            // Before the attempt: whoever is in its way then says so when he is done.
+            state.withLock { $0.isRetrying = true }
+            defer { state.withLock { $0.isRetrying = false } }
             if try body() { return }
             urgentGate.wait(until: nil)
         }
@@ -188,7 +174,6 @@ final class PageRequests: Sendable {
             state.waiting = []
             state.isWaiting = []
             state.anticipated = []
-            state.served = []
             state.pivots = []
             state.lastRegion = nil
             state.isEnded = false

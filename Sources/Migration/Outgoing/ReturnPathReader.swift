@@ -74,7 +74,7 @@ final class ReturnPathReader: Sendable {
     private func run() {
         var error: (any Error)?
         // What it reads is short, and somebody waits for it.
-        control.runtime.setUrgent(true)
+        control.runtime.setUrgency(.urgent)
         do {
             try read()
         } catch let caught {

@@ -34,6 +34,7 @@ final class UrgentSender: Sendable {
             output: output, lane: PostcopySendingLane(tracker: tracker, writer: writer, regions: regions))
         lane.withLock { $0 = new }
         let started = try control.runtime.startThread("postcopy-urgent") { [self] in
+            control.runtime.setUrgency(.urgent)
             do { try serve() } catch { control.fail(error) }
         }
         thread.withLock { $0 = started }
@@ -56,30 +57,17 @@ final class UrgentSender: Sendable {
             _ = try withLane { lane in
                 guard let request = requests.takeWaiting() else { return }
                 try send(request, lane)
-                requests.addServed(request)
             }
         } catch { control.fail(error) }
-        // For what lies around, for other requests, and if it waits for the lane.
+        // For other requests, and if it waits for the lane.
         requests.wakeUrgent()
     }
 
     // MARK: On a thread of its own
 
     private func serve() throws {
-        var isUrgent = false
-        while let work = requests.waitForWork() {
-            switch work {
-            case .send(let request):
-                if !isUrgent { control.runtime.setUrgent(true) }
-                isUrgent = true
-                try wait { try send(request, $0) }
-                if !request.isAnticipated { requests.addServed(request) }
-            case .surround(let request):
-                // Not before the guest that has its page now, or gets it.
-                if isUrgent { control.runtime.setUrgent(false) }
-                isUrgent = false
-                try sendNeighbours(of: request)
-            }
+        while let request = requests.waitForRequest() {
+            try wait { try send(request, $0) }
         }
         try wait { lane in
             try control.check()
@@ -100,31 +88,6 @@ final class UrgentSender: Sendable {
         // What is only anticipated goes out together.
         if !(request.isAnticipated && requests.onlyAnticipates) { try lane.lane.flush() }
         control.counters.add(pages: sent, sentFor: request)
-    }
-
-    /// How many pages behind a requested one, and before it, are sent on the same channel.
-    static let neighbourCounts = (after: 12, before: 4)
-    private static let neighbourStep = 4
-
-    /// Sends what the guest is likely to touch next, before it has to ask, as long as nobody does ask.
-    private func sendNeighbours(of request: PageRequests.Request) throws {
-        let end = request.first + request.pageCount
-        let starts =
-            stride(from: end, to: end + Self.neighbourCounts.after, by: Self.neighbourStep)
-            + [max(0, request.first - Self.neighbourCounts.before)]
-        for start in starts {
-            if requests.isWaited { return }
-            let range = requests.pages(from: start, pageCount: Self.neighbourStep, of: request.region)
-            var sent = 0
-            try wait { lane in
-                sent = try lane.lane.send(region: request.region, range)
-                if sent > 0 { try lane.lane.flush() }
-            }
-            if sent == 0 { continue }
-            // They count as pushed, so the push waits the longer for its turn.
-            _ = control.postcopyLimiter.reserve(sent * pageSize, at: control.runtime.now())
-            control.counters.addPushed(pages: sent)
-        }
     }
 
     /// Waits until everything that was asked for is sent, and the thread has ended.

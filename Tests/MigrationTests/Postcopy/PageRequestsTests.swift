@@ -71,22 +71,25 @@ import Testing
         #expect(served.withLock { $0 } == [4] && requests.takeNewest()?.first == 0)
     }
 
-    @Test func `what lies around a served request comes behind every request`() throws {
+    @Test(.timeLimit(.minutes(1)))
+    func `who tries again is woken by whoever was in the way`() throws {
         let requests = try requests()
-        try requests.add(request(0, block: "ram"))
-        let served = try #require(requests.takeWaiting())
-        requests.addServed(served)
-        try requests.add(request(4, block: "ram"))
-        #expect(requests.waitForWork() == .send(.init(region: 0, first: 4, pageCount: 4)))
-        #expect(requests.waitForWork() == .surround(served))
+        let attempts = Atomic(0)
+        let thread = try SystemRuntime().startThread("tries") {
+            requests.retryWhenWoken { attempts.wrappingAdd(1, ordering: .relaxed).newValue == 2 }
+        }
+        while attempts.load(ordering: .relaxed) == 0 {}
+        requests.wakeUrgent()
+        thread.join()
+        #expect(attempts.load(ordering: .relaxed) == 2)
     }
 
     @Test func `who waits gets what is left, and then the end`() throws {
         let requests = try requests()
         try requests.add(request(0, block: "ram"))
         requests.end()
-        #expect(requests.waitForWork() == .send(.init(region: 0, first: 0, pageCount: 4)))
-        #expect(requests.waitForWork() == nil)
+        #expect(requests.waitForRequest() == .init(region: 0, first: 0, pageCount: 4))
+        #expect(requests.waitForRequest() == nil)
     }
 }
 

@@ -1,0 +1,60 @@
+import GuestMemory
+import MigrationTestSupport
+import Testing
+
+@testable import Migration
+
+@Suite("Who waits for which page") struct FaultLedgerTests {
+    private let runtime = WaitingRuntime()
+
+    private func ledger() throws -> FaultLedger {
+        let machine = try SimulatedMachine(name: "to", simulation: Simulation(seed: 1), pageCounts: [64])
+        return FaultLedger(memory: ReceivedMemory(machine: machine), virtualCPUCount: 2, runtime: runtime)
+    }
+
+    private func statistics(_ ledger: FaultLedger) -> IncomingPostcopyStatistics {
+        var statistics = IncomingPostcopyStatistics()
+        ledger.fill(&statistics)
+        return statistics
+    }
+
+    private func arrive(_ page: Int, _ ledger: FaultLedger) {
+        ledger.end(region: 0, PageRange(first: PageIndex(page), pageCount: 1))
+    }
+
+    @Test func `the first to wait for a page is the one who asks, and both wait`() throws {
+        let ledger = try ledger()
+        let first = ledger.begin(.init(region: 0, page: 7))
+        runtime.pass(.milliseconds(1))
+        let second = ledger.begin(.init(region: 0, page: 7))
+        #expect(first.isFirst && !second.isFirst)
+        #expect(ledger.isWanted(region: 0, PageRange(first: PageIndex(0), pageCount: 64)))
+        ledger.add(0, to: first)
+        ledger.add(1, to: second)
+        runtime.pass(.milliseconds(2))
+        arrive(7, ledger)
+        let found = statistics(ledger)
+        #expect(found.faultCount == 2 && found.joinedFaultCount == 1 && found.waitingPageCount == 0)
+        #expect(found.latencies.count == 1 && found.latencies.maximum == .milliseconds(3))
+        #expect(found.virtualCPULatencies.map(\.maximum) == [.milliseconds(3), .milliseconds(2)])
+        #expect(found.blocktime == .milliseconds(2), "both stood still for as long as the second did")
+        #expect(ledger.endedCount == 1 && !ledger.isWanted(region: 0, PageRange(first: PageIndex(7), pageCount: 1)))
+    }
+
+    @Test func `who has waited is known also when the page has come before it was asked who`() throws {
+        let ledger = try ledger()
+        let wait = ledger.begin(.init(region: 0, page: 3))
+        runtime.pass(.milliseconds(1))
+        arrive(3, ledger)
+        ledger.add(1, to: wait)
+        let found = statistics(ledger)
+        #expect(found.virtualCPULatencies.map(\.count) == [0, 1])
+        #expect(found.virtualCPULatencies[1].maximum == .milliseconds(1))
+        // It does not stand still for good.
+        ledger.add(1, to: ledger.begin(.init(region: 0, page: 4)))
+        runtime.pass(.milliseconds(5))
+        arrive(4, ledger)
+        #expect(statistics(ledger).virtualCPULatencies[1].maximum == .milliseconds(5))
+        #expect(statistics(ledger).blocktime == .zero)
+    }
+}
