@@ -21,11 +21,6 @@ int clinux_thread_niceness(int *niceness) {
   return -errno;
 }
 
-int64_t clinux_thread_interruptions(void) {
-  struct rusage usage;
-  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
-}
-
 int clinux_set_thread_niceness(int niceness) {
   return setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), niceness) < 0 ? -errno : 0;
 }

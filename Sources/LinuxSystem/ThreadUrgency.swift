@@ -8,9 +8,6 @@ public enum ThreadUrgency {
     /// The niceness of threads that go before ordinary ones, and that the highest still interrupt at once.
     public static let high: Int32 = -15
 
-    /// How often the calling thread had to leave its processor to another that wanted it.
-    public static var interruptionCount: Int { Int(clinux_thread_interruptions()) }
-
     /// From -20, the most urgent, to 19.
     public static var niceness: Int32 {
         var niceness: Int32 = 0

@@ -15,8 +15,8 @@ public protocol MigrationRuntime: AnyObject, Sendable {
     func makeGate() -> any MigrationGate
     /// How much the calling thread goes before others of this host, as far as that is permitted.
     func setUrgency(_ urgency: MigrationUrgency)
-    /// How often the calling thread had to leave its processor to another that wanted it.
-    func interruptionCount() -> Int
+    /// Whether more threads of this host want a processor than it has, just now.
+    func areProcessorsShort() -> Bool
 }
 
 /// How much a thread goes before others. A host that is emptied is often a busy one.
@@ -32,7 +32,7 @@ public enum MigrationUrgency: Sendable {
 
 extension MigrationRuntime {
     public func prepareThreads(_ count: Int) {}
-    public func interruptionCount() -> Int { 0 }
+    public func areProcessorsShort() -> Bool { false }
 }
 
 /// A thread that was started and must be waited for.
@@ -81,7 +81,7 @@ public final class SystemRuntime: MigrationRuntime {
         ThreadUrgency.set(niceness: niceness)
     }
 
-    public func interruptionCount() -> Int { ThreadUrgency.interruptionCount }
+    public func areProcessorsShort() -> Bool { ProcessorTime.isShort }
 
     private struct SystemThread: MigrationThread {
         let work: ThreadCache.Work

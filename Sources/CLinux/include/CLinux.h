@@ -108,8 +108,6 @@ int clinux_name_thread(const char *name);
 // Of the calling thread alone: Linux has a niceness for each.
 int clinux_thread_niceness(int *niceness);
 int clinux_set_thread_niceness(int niceness);
-// How often the calling thread had to leave its processor to another.
-int64_t clinux_thread_interruptions(void);
 void clinux_ignore_write_signals(void);
 // Makes SIGINT, SIGTERM and SIGHUP write their number, a byte, to `fd` instead of ending the process.
 int clinux_report_termination(int fd);
