@@ -1,17 +1,7 @@
 internal import CLinux
-internal import Glibc
 
 /// What processes have used of processors.
 public enum ProcessorTime {
-    /// Whether more threads of this host want a processor than it has, just now; false where the kernel does not tell.
-    public static var isShort: Bool {
-        // 0.20 0.18 0.12 wanting/all newest
-        guard let words = FileSystem.text(of: "/proc/loadavg")?.split(separator: " "), words.count > 3,
-            let wanting = words[3].split(separator: "/").first.flatMap({ Int($0) })
-        else { return false }
-        return wanting > sysconf(Int32(_SC_NPROCESSORS_ONLN))
-    }
-
     /// Of a process with all its threads, ended ones too; nil when there is no such process.
     public static func ofProcess(_ processID: Int32) -> Duration? {
         var nanoseconds: Int64 = 0

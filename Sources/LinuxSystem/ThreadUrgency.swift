@@ -5,8 +5,8 @@ public enum ThreadUrgency {
     /// The niceness of threads that go before all others.
     public static let highest: Int32 = -20
 
-    /// The niceness of threads that go before ordinary ones, and that the highest still interrupt at once.
-    public static let high: Int32 = -15
+    /// The niceness of threads that go before ordinary ones and are interrupted by the highest at once.
+    public static let high: Int32 = -10
 
     /// From -20, the most urgent, to 19.
     public static var niceness: Int32 {

@@ -15,16 +15,14 @@ public protocol MigrationRuntime: AnyObject, Sendable {
     func makeGate() -> any MigrationGate
     /// How much the calling thread goes before others of this host, as far as that is permitted.
     func setUrgency(_ urgency: MigrationUrgency)
-    /// Whether more threads of this host want a processor than it has, just now.
-    func areProcessorsShort() -> Bool
 }
 
 /// How much a thread goes before others. A host that is emptied is often a busy one.
 public enum MigrationUrgency: Sendable {
     /// As everything else.
     case usual
-    /// Before everything but what is urgent: a guest in post-copy gains more by having its pages than by running without
-    /// them, and is lost if a host fails before it has all. `Courtesy` lets it run when it has what it waited for.
+    /// Before virtual CPUs, too: a guest in post-copy gains more by having its pages than by running without them, and is
+    /// lost if a host fails before it has all.
     case hurried
     /// Before everything: a guest stands still, and each turn that such a thread waits for is downtime.
     case urgent
@@ -32,7 +30,6 @@ public enum MigrationUrgency: Sendable {
 
 extension MigrationRuntime {
     public func prepareThreads(_ count: Int) {}
-    public func areProcessorsShort() -> Bool { false }
 }
 
 /// A thread that was started and must be waited for.
@@ -80,8 +77,6 @@ public final class SystemRuntime: MigrationRuntime {
             }
         ThreadUrgency.set(niceness: niceness)
     }
-
-    public func areProcessorsShort() -> Bool { ProcessorTime.isShort }
 
     private struct SystemThread: MigrationThread {
         let work: ThreadCache.Work

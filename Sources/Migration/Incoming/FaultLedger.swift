@@ -9,7 +9,6 @@ final class FaultLedger: Sendable {
     private let wanted: [DirtyBitmap]
     private let runtime: any MigrationRuntime
     private let state: Mutex<State>
-    private let ended = Atomic(0)
 
     struct Page: Hashable {
         var region: Int
@@ -100,7 +99,6 @@ final class FaultLedger: Sendable {
         wanted[page.region].clear(PageRange(first: PageIndex(page.page), pageCount: 1))
         state.withLock { state in
             guard let waiters = state.waiting.removeValue(forKey: page) else { return }
-            ended.wrappingAdd(1, ordering: .relaxed)
             state.latencies.add(now - waiters.since)
             if !waiters.virtualCPUs.isEmpty, let since = state.allBlockedSince {
                 state.allBlockedTime += now - since
@@ -114,9 +112,6 @@ final class FaultLedger: Sendable {
             }
         }
     }
-
-    /// How many pages were waited for that have come.
-    var endedCount: Int { ended.load(ordering: .relaxed) }
 
     /// What is waited for: to be asked for again on a new link.
     var waiting: [Page] {

@@ -279,7 +279,6 @@ final class PostcopyReceiver: Sendable {
         var decoder = state.withLock { $0.decoder }
         defer { state.withLock { $0.decoder = decoder } }
         var unread = UnreadLimit()
-        var courtesy = Courtesy(runtime: runtime)
         while true {
             let step: StreamStep
             do {
@@ -295,7 +294,6 @@ final class PostcopyReceiver: Sendable {
                 limit(&unread, reader)
                 try reader.refill(atLeast: byteCount)
             case .element(let element, let byteCount):
-                courtesy.standBack(servedCount: ledger.endedCount)
                 if state.withLock({ $0.isAbandoned }) {
                     reader.skip(byteCount)
                     if case .endOfStream = element { return }

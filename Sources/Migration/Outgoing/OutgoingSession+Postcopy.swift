@@ -154,10 +154,9 @@ extension OutgoingSession {
 
     /// Bytes of pushed pages that may wait in the main channel: more would stand before what is asked for.
     private static let unsentByteCount = 512 << 10
-    /// Pages pushed between two looks at the requests.
-    private static let pushedAtOnce = 32
-    /// Bytes of pushed pages that go out by one call, and that requests wait for at most.
-    private static let sentAtOnce = 64 << 10
+    /// Pages pushed by one call, between two looks at the requests: while it runs the kernel keeps requests waiting that
+    /// come over the same socket.
+    private static let pushedAtOnce = 16
 
     /// Sends everything that is left, what is asked for first.
     private func push() throws {
@@ -169,7 +168,6 @@ extension OutgoingSession {
             }
             if !isConfirmed { try main.writeCommands([.ping(4)]) }
             try main.beginPages(.part)
-            main.output.sentAtOnce = Self.sentAtOnce
             try pushAll(main, isAlone: urgent == nil)
         } catch {
             // The thread does not outlive this: its channel is ended, and then it is waited for.
@@ -188,7 +186,6 @@ extension OutgoingSession {
     private func pushAll(_ main: MainChannel, isAlone: Bool) throws {
         let lane = PostcopySendingLane(tracker: tracker, writer: main.pages, regions: machine.regions)
         try waitForConfirmation(lane, servesRequests: isAlone)
-        var courtesy = Courtesy(runtime: runtime)
         var order = PushOrder(dirty: machine.regions.map(\.block.dirtyBitmap), recent: recentlyWritten)
         while true {
             for pivot in requests.takePivots() {
@@ -200,13 +197,12 @@ extension OutgoingSession {
                 let count = min(Self.pushedAtOnce, proposal.range.end.value - page)
                 let range = PageRange(first: PageIndex(page), pageCount: count)
                 try waitForTurn(range, of: proposal.region, lane, servesRequests: isAlone)
-                courtesy.standBack(servedCount: requests.counts.all)
                 let sent = try lane.send(region: proposal.region, range)
+                if sent > 0 { try lane.flush() }
                 control.counters.addPushed(pages: sent)
                 page += count
             }
         }
-        try lane.flush()
     }
 
     /// How long the push waits for the destination to be ready: the guest stands still until then, and what is pushed
@@ -248,7 +244,6 @@ extension OutgoingSession {
             requests.gate.close()
             try look(lane, servesRequests: servesRequests)
             guard let turn, runtime.now() < turn else { return }
-            try lane.flush()
             requests.gate.wait(until: turn)
         }
     }

@@ -24,8 +24,6 @@ final class StreamOutput {
     private var used = 0
     /// Bytes that have not been sent.
     var waitingByteCount: Int { vectors.byteCount }
-    /// What is sent by one call, about: the kernel keeps waiting meanwhile what comes on the same socket.
-    var sentAtOnce = Int.max
     /// Whether sending waits for the bandwidth limit.
     var isLimited = true
     /// Whether the last flush failed before the channel took any byte.
@@ -43,9 +41,7 @@ final class StreamOutput {
 
     /// Makes room for `byteCount` own bytes and `pieceCount` pieces, by sending what is there if need be.
     func reserve(byteCount: Int, pieceCount: Int = 1) throws {
-        if arena.count - used < byteCount || vectors.room < pieceCount + 1 || waitingByteCount >= sentAtOnce {
-            try flush()
-        }
+        if arena.count - used < byteCount || vectors.room < pieceCount + 1 { try flush() }
         precondition(byteCount <= arena.count, "\(byteCount) bytes at once of \(arena.count)")
     }
 
@@ -67,8 +63,7 @@ final class StreamOutput {
     ///
     /// `word` is the header of the first, at `pages`; the others follow in both. There must be room for one.
     func appendRecords(word: UInt64, pages: UnsafeMutableRawPointer, count: Int) -> Int {
-        let wanted = max(1, min(count, (sentAtOnce - waitingByteCount) / pageSize))
-        let fitting = min(wanted, (arena.count - used) / 8, (vectors.room - 1) / 2)
+        let fitting = min(count, (arena.count - used) / 8, (vectors.room - 1) / 2)
         let headers = free
         for index in 0..<fitting {
             let header = (word + UInt64(index * pageSize)).bigEndian

@@ -5,11 +5,9 @@ import Synchronization
 /// A runtime whose time goes on only while somebody waits.
 final class WaitingRuntime: MigrationRuntime {
     private let time = Mutex(Duration.zero)
-    let isBusy = Atomic(false)
 
     func now() -> Duration { time.withLock { $0 } }
     func pass(_ duration: Duration) { time.withLock { $0 += duration } }
-    func areProcessorsShort() -> Bool { isBusy.load(ordering: .relaxed) }
     func setUrgency(_ urgency: MigrationUrgency) {}
     func makeGate() -> any MigrationGate { WaitingGate(runtime: self) }
 
