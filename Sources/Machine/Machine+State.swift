@@ -154,7 +154,9 @@ extension Machine {
             case "globalstate": loading.global = try section.state(GlobalState.self)
             default: throw MachineLoadError.unknownSection(name: name, instance: instance)
             }
-            loading.cpuSections.insert("\(name) \(instance)")
+            if let kind = LoadedSections.CPUSection.Kind(rawValue: name) {
+                loading.cpuSections.insert(.init(kind: kind, index: instance))
+            }
         }
     }
 
@@ -165,7 +167,8 @@ extension Machine {
         let loaded = loading.withLock { loading -> (timer: TimerState, cpus: [VirtualCPUState])? in
             guard let timer = loading.timer, !loading.hasCPUs else { return nil }
             let cpus = threads.cpus.compactMap { cpu in
-                Self.cpuSections(cpu.index).allSatisfy(loading.cpuSections.contains) ? loading.cpus[cpu.index] : nil
+                LoadedSections.CPUSection.all(of: cpu.index).allSatisfy(loading.cpuSections.contains)
+                    ? loading.cpus[cpu.index] : nil
             }
             guard cpus.count == threads.cpus.count else { return nil }
             if !hasMemory && cpus.contains(where: \.loadingReadsMemory) { return nil }
@@ -178,23 +181,20 @@ extension Machine {
             loaded.cpus, into: threads.cpus, layout: xsaveLayout, virtualClock: loaded.timer.clockOffset)
     }
 
-    /// Without which a CPU cannot run.
-    private static func cpuSections(_ index: Int) -> [String] { ["cpu \(index)", "apic \(index)"] }
-
     /// Puts everything that was loaded in force. The run state that the guest had at the source.
     ///
     /// - Throws: what is missing, or what this host's KVM refuses. The machine is then to be thrown away.
     @discardableResult public func finishLoadingSections() throws -> String {
         try loadCPUs(hasMemory: true)
         let loaded = takeLoadedSections()
-        let cpuCount = threads.cpus.indices.prefix { loaded.cpuSections.contains("cpu \($0)") }.count
-        let others = threads.cpus.indices.dropFirst(cpuCount).flatMap(Self.cpuSections)
+        let cpuCount = threads.cpus.indices.prefix { loaded.cpuSections.contains(.init(kind: .cpu, index: $0)) }.count
+        let others = threads.cpus.indices.dropFirst(cpuCount).flatMap(LoadedSections.CPUSection.all)
         if cpuCount > 0 && !others.isEmpty && loaded.cpuSections.isDisjoint(with: others) {
             throw MachineLoadError.cpuCount(here: threads.cpus.count, there: cpuCount)
         }
-        let wanted = threads.cpus.indices.flatMap(Self.cpuSections)
+        let wanted = threads.cpus.indices.flatMap(LoadedSections.CPUSection.all)
         let missing =
-            wanted.filter { !loaded.cpuSections.contains($0) }
+            wanted.filter { !loaded.cpuSections.contains($0) }.map(\.description)
             + transportSections.map(\.name).filter { !loaded.devices.contains($0) }
             + (loaded.timer == nil ? ["timer"] : [])
             + (clockDevice.map { [$0.sectionName] } ?? []).filter { !loaded.devices.contains($0) }

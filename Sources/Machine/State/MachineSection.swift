@@ -41,10 +41,22 @@ public enum MachineLoadError: Error, Equatable, CustomStringConvertible {
 
 /// What has come in of a machine's sections, before it is all put in force at once.
 struct LoadedSections: Sendable {
+    /// A section of a virtual CPU without which it cannot run.
+    struct CPUSection: Hashable, CustomStringConvertible {
+        enum Kind: String, CaseIterable { case cpu, apic }
+
+        var kind: Kind
+        var index: Int
+
+        var description: String { "\(kind.rawValue) \(index)" }
+
+        static func all(of index: Int) -> [CPUSection] { Kind.allCases.map { CPUSection(kind: $0, index: index) } }
+    }
+
     var timer: TimerState?
     var cpus: [Int: VirtualCPUState] = [:]
-    /// Sections of virtual CPUs that have come: "cpu 0".
-    var cpuSections: Set<String> = []
+    /// Those that have come.
+    var cpuSections: Set<CPUSection> = []
     /// Whether the CPUs were put in force.
     var hasCPUs = false
     var ioAPIC: MigrationStream::IOAPICState?
