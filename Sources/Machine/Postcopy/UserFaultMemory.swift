@@ -149,9 +149,9 @@ public final class UserFaultMemory: MissingMemory {
 
     public func waitForFaults() throws -> [MissingPageFault] {
         while true {
-            let ready = try poller.wait(maximumCount: 2)
+            let ready = try poller.wait()
             if ready.contains(where: { $0.key == Self.endingKey }) { return [] }
-            let faults = try fault.readFaults(maximumCount: 16).compactMap { located($0) }
+            let faults = try fault.readFaults().compactMap { located($0) }
             if !faults.isEmpty { return faults }
         }
     }

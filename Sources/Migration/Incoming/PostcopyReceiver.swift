@@ -138,14 +138,14 @@ final class PostcopyReceiver: Sendable {
     }
 
     private func serve(_ fault: MissingPageFault) throws {
-        let wait = try request(fault)
+        let wait = try fetch(fault)
         // Nobody is asked who waits before the page is on its way: of many virtual CPUs that takes time.
         let virtualCPU = missing.virtualCPU(of: fault)
         if let wait, let virtualCPU { ledger.add(virtualCPU, to: wait) }
     }
 
     /// Asks for a page, or puts it into place if it is here; nil if nobody had to wait for it.
-    private func request(_ fault: MissingPageFault) throws -> FaultLedger.Wait? {
+    private func fetch(_ fault: MissingPageFault) throws -> FaultLedger.Wait? {
         let unit = missing.unitPageCount(of: fault.region)
         let first = fault.page / unit * unit
         if memory.isReceived(region: fault.region, page: fault.page) {
@@ -394,8 +394,6 @@ final class PostcopyReceiver: Sendable {
 
     private func receiveUrgent(_ reader: ChannelReader) throws {
         var decoder = state.withLock { $0.decoder.preemptDecoder() }
-        var block: RAMBlockID?
-        var region = 0
         while true {
             let step: StreamStep
             do {
@@ -408,11 +406,8 @@ final class PostcopyReceiver: Sendable {
             case .needsMore(let byteCount):
                 try reader.refill(atLeast: byteCount)
             case .element(.pages(let run), let byteCount):
-                if run.block != block {
-                    let name = decoder.blocks[run.block].name
-                    guard let known = memory.region(named: name) else { throw MigrationError.unknownBlock(name) }
-                    (block, region) = (run.block, known)
-                }
+                let name = decoder.blocks[run.block].name
+                guard let region = memory.region(named: name) else { throw MigrationError.unknownBlock(name) }
                 try add(run, in: reader.unreadBytes, lane: urgentLane, region: region)
                 reader.skip(byteCount)
             case .element(.ramEndOfSection, _): return

@@ -142,7 +142,6 @@ extension OutgoingSession {
     private func confirm() {
         if isConfirmed { return }
         isConfirmed = true
-        runtime.setUrgency(.hurried)
         progress.endDowntime(at: returnPath?.pongTime(MainChannel.packagePing))
         progress.beginPostcopy(counters: control.counters.values)
         tracker.stop()
@@ -186,6 +185,7 @@ extension OutgoingSession {
     private func pushAll(_ main: MainChannel, isAlone: Bool) throws {
         let lane = PostcopySendingLane(tracker: tracker, writer: main.pages, regions: machine.regions)
         try waitForConfirmation(lane, servesRequests: isAlone)
+        runtime.setUrgency(.hurried)
         var order = PushOrder(dirty: machine.regions.map(\.block.dirtyBitmap), recent: recentlyWritten)
         while true {
             for pivot in requests.takePivots() {
@@ -325,7 +325,6 @@ extension OutgoingSession {
         main.channel.limitUnsentBytes(to: Self.unsentByteCount)
         // It has asked for pages, so it runs, whether its word of that was lost or not.
         confirm()
-        runtime.setUrgency(.hurried)
         progress.update { statistics in
             statistics.linkError = nil
             statistics.recoveryCount += 1

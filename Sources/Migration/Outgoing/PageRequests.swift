@@ -143,11 +143,11 @@ final class PageRequests: Sendable {
 
     /// Tries `body` until it succeeds, at first and whenever `wakeUrgent` is called.
     func retryWhenWoken(_ body: () throws -> Bool) rethrows {
+        // Before the first attempt: whoever is in its way then says so when he is done.
+        state.withLock { $0.isRetrying = true }
+        defer { state.withLock { $0.isRetrying = false } }
         while true {
             urgentGate.close()
-            // Before the attempt: whoever is in its way then says so when he is done.
-            state.withLock { $0.isRetrying = true }
-            defer { state.withLock { $0.isRetrying = false } }
             if try body() { return }
             urgentGate.wait(until: nil)
         }

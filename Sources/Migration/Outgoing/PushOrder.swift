@@ -13,8 +13,8 @@ struct PushOrder {
     private var sweeps: [Sweep]
 
     /// Pages that are proposed at once around a pivot, and elsewhere.
-    static let nearPageCount = 64
-    static let farPageCount = 512
+    private static let nearPageCount = 64
+    private static let farPageCount = 512
     private static let maximumPivotCount = 4
     /// How far from a pivot it still says something.
     private static let reach = 1024

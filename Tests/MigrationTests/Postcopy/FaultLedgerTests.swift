@@ -5,12 +5,14 @@ import Testing
 @testable import Migration
 
 @Suite("Who waits for which page") struct FaultLedgerTests {
-    private let runtime = WaitingRuntime()
+    private let simulation = Simulation(seed: 1)
 
     private func ledger() throws -> FaultLedger {
-        let machine = try SimulatedMachine(name: "to", simulation: Simulation(seed: 1), pageCounts: [64])
-        return FaultLedger(memory: ReceivedMemory(machine: machine), virtualCPUCount: 2, runtime: runtime)
+        let machine = try SimulatedMachine(name: "to", simulation: simulation, pageCounts: [64])
+        return FaultLedger(memory: ReceivedMemory(machine: machine), virtualCPUCount: 2, runtime: simulation)
     }
+
+    private func pass(_ time: Duration) { simulation.wait(for: Simulation.Key(), until: simulation.now() + time) }
 
     private func statistics(_ ledger: FaultLedger) -> IncomingPostcopyStatistics {
         var statistics = IncomingPostcopyStatistics()
@@ -25,13 +27,13 @@ import Testing
     @Test func `the first to wait for a page is the one who asks, and both wait`() throws {
         let ledger = try ledger()
         let first = ledger.begin(.init(region: 0, page: 7))
-        runtime.pass(.milliseconds(1))
+        pass(.milliseconds(1))
         let second = ledger.begin(.init(region: 0, page: 7))
         #expect(first.isFirst && !second.isFirst)
         #expect(ledger.isWanted(region: 0, PageRange(first: PageIndex(0), pageCount: 64)))
         ledger.add(0, to: first)
         ledger.add(1, to: second)
-        runtime.pass(.milliseconds(2))
+        pass(.milliseconds(2))
         arrive(7, ledger)
         let found = statistics(ledger)
         #expect(found.faultCount == 2 && found.joinedFaultCount == 1 && found.waitingPageCount == 0)
@@ -44,7 +46,7 @@ import Testing
     @Test func `who has waited is known also when the page has come before it was asked who`() throws {
         let ledger = try ledger()
         let wait = ledger.begin(.init(region: 0, page: 3))
-        runtime.pass(.milliseconds(1))
+        pass(.milliseconds(1))
         arrive(3, ledger)
         ledger.add(1, to: wait)
         let found = statistics(ledger)
@@ -52,7 +54,7 @@ import Testing
         #expect(found.virtualCPULatencies[1].maximum == .milliseconds(1))
         // It does not stand still for good.
         ledger.add(1, to: ledger.begin(.init(region: 0, page: 4)))
-        runtime.pass(.milliseconds(5))
+        pass(.milliseconds(5))
         arrive(4, ledger)
         #expect(statistics(ledger).virtualCPULatencies[1].maximum == .milliseconds(5))
         #expect(statistics(ledger).blocktime == .zero)

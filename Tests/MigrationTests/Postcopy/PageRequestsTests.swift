@@ -75,10 +75,15 @@ import Testing
     func `who tries again is woken by whoever was in the way`() throws {
         let requests = try requests()
         let attempts = Atomic(0)
-        let thread = try SystemRuntime().startThread("tries") {
-            requests.retryWhenWoken { attempts.wrappingAdd(1, ordering: .relaxed).newValue == 2 }
+        let runtime = SystemRuntime()
+        let hasTried = runtime.makeGate()
+        let thread = try runtime.startThread("tries") {
+            requests.retryWhenWoken {
+                hasTried.open()
+                return attempts.wrappingAdd(1, ordering: .relaxed).newValue == 2
+            }
         }
-        while attempts.load(ordering: .relaxed) == 0 {}
+        #expect(hasTried.wait(until: nil))
         requests.wakeUrgent()
         thread.join()
         #expect(attempts.load(ordering: .relaxed) == 2)
