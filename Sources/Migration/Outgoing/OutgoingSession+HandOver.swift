@@ -80,7 +80,7 @@ extension OutgoingSession {
         _ = try progress.measure(.load) {
             try control.wait { () throws -> UInt32? in
                 if let code = returnPath.shutCode { return code }
-                if let end = returnPath.end { throw MigrationError.handOverUnknown(reason: "\(end)") }
+                if let silence = returnPath.silence { throw MigrationError.handOverUnknown(reason: "\(silence)") }
                 return nil
             }
         }

@@ -254,7 +254,7 @@ extension OutgoingSession {
             let code = try control.wait { () throws -> UInt32? in
                 if !isConfirmed, returnPath.hasPong(MainChannel.packagePing) { return .max }
                 if let code = returnPath.shutCode { return code }
-                if let end = returnPath.end { throw end }
+                if let silence = returnPath.silence { throw silence }
                 return nil
             }
             if code == .max {

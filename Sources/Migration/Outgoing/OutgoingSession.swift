@@ -216,7 +216,7 @@ final class OutgoingSession {
     func checkReturnPath() throws {
         guard let returnPath else { return }
         if let refusal = returnPath.refusal { throw refusal }
-        if let end = returnPath.end, returnPath.shutCode == nil { throw end }
+        if let silence = returnPath.silence { throw silence }
     }
 
     // MARK: End

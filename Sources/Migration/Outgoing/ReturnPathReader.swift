@@ -71,6 +71,16 @@ final class ReturnPathReader: Sendable {
         }
     }
 
+    /// Why the destination's last word will not come; nil if it has, or still may.
+    ///
+    /// Both are looked at as one: it says its last word and ends the connection at once.
+    var silence: (any Error)? {
+        state.withLock { state in
+            guard state.hasEnded, state.shutCode == nil else { return nil }
+            return state.error ?? MigrationError.destinationEnded
+        }
+    }
+
     private func run() {
         var error: (any Error)?
         // What it reads is short, and somebody waits for it.
