@@ -15,14 +15,14 @@ int clinux_name_thread(const char *name) {
   return -pthread_setname_np(pthread_self(), shortened);
 }
 
-int clinux_thread_niceness(int *niceness) {
+int clinux_thread_niceness(int32_t thread, int *niceness) {
   errno = 0;
-  *niceness = getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid));
+  *niceness = getpriority(PRIO_PROCESS, (id_t)thread);
   return -errno;
 }
 
-int clinux_set_thread_niceness(int niceness) {
-  return setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), niceness) < 0 ? -errno : 0;
+int clinux_set_thread_niceness(int32_t thread, int niceness) {
+  return setpriority(PRIO_PROCESS, (id_t)thread, niceness) < 0 ? -errno : 0;
 }
 
 void clinux_ignore_write_signals(void) {

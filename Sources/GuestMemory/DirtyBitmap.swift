@@ -38,6 +38,13 @@ public final class DirtyBitmap: @unchecked Sendable {
         }
     }
 
+    /// Marks `page`; whether it was not marked. Of several threads that mark it, one is told so.
+    public func markFirst(_ page: PageIndex) -> Bool {
+        precondition(page.value >= 0 && page.value < pageCount, "page \(page.value) of \(pageCount)")
+        let bit = UInt64(1) << UInt64(page.value & 63)
+        return words[page.value >> 6].bitwiseOr(bit, ordering: .acquiringAndReleasing).oldValue & bit == 0
+    }
+
     /// Marks every page.
     public func markAll() { mark(PageRange(first: PageIndex(0), pageCount: pageCount)) }
 

@@ -53,14 +53,13 @@ public struct Poller: ~Copyable, Sendable {
 
     /// The ready descriptors, at most `maximumCount`. Empty when `limit` has gone by or a signal came.
     public func wait(for limit: Duration? = nil, maximumCount: Int = 64) throws(SystemError) -> [Ready] {
-        var entries = [epoll_event](repeating: epoll_event(), count: maximumCount)
-        let count = entries.withUnsafeMutableBufferPointer {
-            clinux_epoll_wait(descriptor.number, $0.baseAddress, Int32($0.count), milliseconds(limit))
-        }
-        let ready = try check(count, "epoll_wait")
-        return (0..<Int(ready)).map { index in
-            withUnsafePointer(to: &entries[index]) { entry in
-                Ready(key: clinux_epoll_key(entry), events: Events(rawValue: clinux_epoll_events(entry)))
+        try withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: maximumCount) {
+            entries throws(SystemError) in
+            let count = clinux_epoll_wait(
+                descriptor.number, entries.baseAddress, Int32(entries.count), milliseconds(limit))
+            return (0..<Int(try check(count, "epoll_wait"))).map { index in
+                let entry = entries.baseAddress.unsafelyUnwrapped + index
+                return Ready(key: clinux_epoll_key(entry), events: Events(rawValue: clinux_epoll_events(entry)))
             }
         }
     }

@@ -30,6 +30,20 @@ public struct ThreadIdentity: Hashable, Sendable {
     /// Whether it is a thread of this process that runs.
     public var isOwn: Bool { clinux_signal_thread(number, 0) == 0 }
 
+    /// Whether it is one of the kernel's own threads.
+    public var isOfKernel: Bool {
+        // Behind the name: state, parent, group, session, terminal, its group, flags (proc_pid_stat(5)).
+        guard let line = FileSystem.text(of: "/proc/\(number)/stat"), let name = line.lastIndex(of: ")") else {
+            return false
+        }
+        let fields = line[name...].split(separator: " ")
+        guard fields.count > 7, let flags = UInt32(fields[7]) else { return false }
+        return flags & Self.kernelThreadFlag != 0
+    }
+
+    /// PF_KTHREAD of the kernel's include/linux/sched.h.
+    private static let kernelThreadFlag: UInt32 = 0x0020_0000
+
     /// The thread that asks.
     public static var current: ThreadIdentity { ThreadIdentity(number: clinux_thread_id()) }
 }

@@ -120,8 +120,11 @@ public final class StreamDescriptor: Sendable {
         if kind == .socket { _ = clinux_limit_unsent(descriptor.number, Int32(clamping: byteCount)) }
     }
 
-    /// Lets the peer of a TCP connection send at most about `byteCount` bytes before they are read here; elsewhere it
-    /// cannot send much anyway.
+    /// Lets at most about `byteCount` bytes of a TCP connection wait here to be read, or as many as could before, where
+    /// this process may choose that (CAP_NET_ADMIN); elsewhere there cannot be many anyway.
+    ///
+    /// To be called before much was received: the kernel offers a peer that sends fast more and more room by itself, and
+    /// what it has offered cannot be taken back.
     public func limitUnreadBytes(to byteCount: Int) {
         if kind == .socket { _ = clinux_limit_unread(descriptor.number, Int32(clamping: byteCount)) }
     }

@@ -125,25 +125,24 @@ public struct UserFault: ~Copyable, Sendable {
 
     /// The faults that wait, at most `maximumCount`; empty when there is none. Other events are passed over.
     public func readFaults(maximumCount: Int = 64) throws(SystemError) -> [Fault] {
-        let capacity = maximumCount
-        var messages = [uffd_msg](repeating: uffd_msg(), count: capacity)
-        let length = messages.withUnsafeMutableBytes {
-            clinux_read(descriptor.number, $0.baseAddress, $0.count)
-        }
-        if length == -Int(EAGAIN) { return [] }
-        let count = try check(length, "read userfaultfd") / MemoryLayout<uffd_msg>.stride
-        var faults: [Fault] = []
-        for index in 0..<count where Int32(messages[index].event) == UFFD_EVENT_PAGEFAULT {
-            let fault = withUnsafePointer(to: &messages[index]) { message in
+        try withUnsafeTemporaryAllocation(of: uffd_msg.self, capacity: maximumCount) { messages throws(SystemError) in
+            let size = MemoryLayout<uffd_msg>.stride
+            let length = clinux_read(descriptor.number, messages.baseAddress, messages.count * size)
+            if length == -Int(EAGAIN) { return [] }
+            let count = try check(length, "read userfaultfd") / size
+            var faults: [Fault] = []
+            for index in 0..<count {
+                let message = messages.baseAddress.unsafelyUnwrapped + index
+                guard Int32(message.pointee.event) == UFFD_EVENT_PAGEFAULT else { continue }
                 let flags = clinux_uffd_fault_flags(message)
-                return Fault(
-                    address: UInt(clinux_uffd_fault_address(message)), isWrite: flags & 1 != 0,
-                    isWriteProtected: flags & 2 != 0, isMinor: flags & 4 != 0,
-                    thread: Int32(bitPattern: clinux_uffd_fault_thread(message)))
+                faults.append(
+                    Fault(
+                        address: UInt(clinux_uffd_fault_address(message)), isWrite: flags & 1 != 0,
+                        isWriteProtected: flags & 2 != 0, isMinor: flags & 4 != 0,
+                        thread: Int32(bitPattern: clinux_uffd_fault_thread(message))))
             }
-            faults.append(fault)
+            return faults
         }
-        return faults
     }
 
     /// Fills missing pages at `destination` with a copy of `bytes` (whole pages) and, unless told not to, wakes.

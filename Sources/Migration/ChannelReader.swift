@@ -9,8 +9,12 @@ final class ChannelReader {
     /// Whether the peer has ended; there may still be unread bytes.
     private(set) var hasEnded = false
 
-    /// All that `refill` has received.
-    private(set) var receivedByteCount = 0
+    /// All that was received since there is a limit.
+    private var receivedByteCount = 0
+    private var unreadLimit: (limit: UnreadLimit, runtime: any MigrationRuntime)?
+
+    /// Received by one call where little is to stand before what comes next.
+    private static let shortByteCount = 256 << 10
 
     init(channel: any MigrationChannel, capacity: Int) {
         self.channel = channel
@@ -41,6 +45,23 @@ final class ChannelReader {
         }
     }
 
+    /// Lets little stand in the link before what is sent next, from now on. To be called before much was received.
+    func keepUnreadShort(_ runtime: any MigrationRuntime) {
+        unreadLimit = (UnreadLimit(), runtime)
+        count(0)
+    }
+
+    /// Somebody has received `byteCount` bytes by other means than `refill`.
+    func count(_ byteCount: Int) {
+        receivedByteCount += byteCount
+        let channel = channel
+        guard let runtime = unreadLimit?.runtime else { return }
+        let limit = unreadLimit?.limit.next(byteCount: receivedByteCount, at: runtime.now()) {
+            channel.leastRoundTrip
+        }
+        if let limit { channel.limitUnreadBytes(to: limit) }
+    }
+
     /// Adds bytes that were received before, big-endian.
     func append(_ value: UInt32) {
         makeRoom(for: 4)
@@ -64,14 +85,15 @@ final class ChannelReader {
         makeRoom(for: count)
         var received = 0
         while received < count && !hasEnded {
-            let room = UnsafeMutableRawBufferPointer(rebasing: buffer[end...])
+            let most = unreadLimit == nil ? Int.max : max(count - received, Self.shortByteCount)
+            let room = UnsafeMutableRawBufferPointer(rebasing: buffer[end...].prefix(most))
             let length: Int
             do { length = try channel.receive(into: room) } catch { throw .channel(error) }
             if length == 0 { hasEnded = true }
             end += length
             received += length
         }
-        receivedByteCount += received
+        self.count(received)
     }
 
     private func makeRoom(for count: Int) {

@@ -32,7 +32,8 @@ public protocol MigrationChannel: AnyObject, Sendable {
     func shutDown()
     /// Lets at most about `byteCount` bytes wait here to be sent, so that what comes later is not far behind.
     func limitUnsentBytes(to byteCount: Int)
-    /// Lets at most about `byteCount` bytes be on their way that were not received yet, where that can be chosen.
+    /// Lets at most about `byteCount` bytes wait here to be received, where that can be chosen. What the peer was let send
+    /// before stays possible.
     func limitUnreadBytes(to byteCount: Int)
     /// The time that a byte takes to the peer and back when nothing stands in its way, if that is known.
     var leastRoundTrip: Duration? { get }

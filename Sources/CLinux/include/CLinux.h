@@ -44,8 +44,10 @@ int clinux_pipe(int descriptors[2]);
 int clinux_set_pipe_size(int fd, int bytes);
 // Lets at most about this many bytes wait in a socket to be sent.
 int clinux_limit_unsent(int fd, int byte_count);
-// Of a TCP connection: limits what the peer may send before it is read here; the shortest round trip seen, in us.
+// Of a TCP connection: fixes the room for what was not read yet, which is never made less than it is: the peer may have
+// been told of it, and what has no room is lost and sent again. Needs CAP_NET_ADMIN. Without effect on other sockets.
 int clinux_limit_unread(int fd, int byte_count);
+// The shortest round trip that a TCP connection has seen, in us.
 int64_t clinux_least_round_trip(int fd);
 int clinux_set_nonblocking(int fd, int on);
 int clinux_is_terminal(int fd);
@@ -105,9 +107,9 @@ int clinux_try_tap(void);
 
 // Threads and processes.
 int clinux_name_thread(const char *name);
-// Of the calling thread alone: Linux has a niceness for each.
-int clinux_thread_niceness(int *niceness);
-int clinux_set_thread_niceness(int niceness);
+// Of one thread, 0 for the calling one: Linux has a niceness for each.
+int clinux_thread_niceness(int32_t thread, int *niceness);
+int clinux_set_thread_niceness(int32_t thread, int niceness);
 void clinux_ignore_write_signals(void);
 // Makes SIGINT, SIGTERM and SIGHUP write their number, a byte, to `fd` instead of ending the process.
 int clinux_report_termination(int fd);

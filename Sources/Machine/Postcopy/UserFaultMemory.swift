@@ -18,6 +18,7 @@ public final class UserFaultMemory: MissingMemory {
     /// Virtual CPUs by their threads.
     private let virtualCPUs: [Int32: Int]
     private let pageWaits: PageWaits?
+    private let standIns = StandIns()
     /// Regions of which pages were dropped.
     private let hasHoles = Mutex<Set<Int>>([])
     private let poller: Poller
@@ -160,6 +161,7 @@ public final class UserFaultMemory: MissingMemory {
         let thread = fault.waiter
         if let index = virtualCPUs[thread] { return index }
         if ThreadIdentity(number: thread).isOwn { return nil }
+        standIns.hurry(thread)
         return virtualCPUs.count == 1 ? 0 : pageWaits?.findNext()
     }
 
@@ -195,6 +197,7 @@ public final class UserFaultMemory: MissingMemory {
     public func makeInstaller() throws -> any PageInstaller { try UserFaultInstaller(memory: self) }
 
     public func finish() {
+        standIns.release()
         for block in blocks {
             try? fault.unregister(block.block.hostAddress, byteCount: block.block.byteCount)
             try? block.block.allowHugePages(true)

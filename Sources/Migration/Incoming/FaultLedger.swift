@@ -50,17 +50,23 @@ final class FaultLedger: Sendable {
         var isFirst: Bool
     }
 
-    /// Somebody waits for `page`, the first one of its unit.
+    /// Somebody waits for `page`, the first one of its unit: whoever installs it sees so from now on.
     func begin(_ page: Page) -> Wait {
-        let now = runtime.now()
-        return state.withLock { state in
+        Wait(page: page, since: runtime.now(), isFirst: wanted[page.region].markFirst(PageIndex(page.page)))
+    }
+
+    /// Writes down a wait that has begun, after what could not wait for that; `isOver` says whether the page is there.
+    func add(_ wait: Wait, isOver: () -> Bool) {
+        state.withLock { state in
             state.faultCount += 1
-            let isFirst = state.waiting[page] == nil
-            if isFirst { state.waiting[page] = Waiters(since: now) } else { state.joinedCount += 1 }
-            // Behind the entry: who sees the mark finds it.
-            wanted[page.region].mark(PageRange(first: PageIndex(page.page), pageCount: 1))
-            return Wait(page: page, since: now, isFirst: isFirst)
+            if state.waiting[wait.page] == nil {
+                state.waiting[wait.page] = Waiters(since: wait.since)
+            } else {
+                state.joinedCount += 1
+            }
         }
+        // Whoever installed it before there was an entry has found none.
+        if isOver() { end(wait.page) }
     }
 
     /// It is this virtual CPU that waits, or has waited: the page may be there by now.

@@ -34,6 +34,7 @@ extension IncomingSession {
                 "The host's pages have \(sizes) bytes here and \(advice.pageSizeSummary) at the source (sizes added up); "
                     + "post-copy needs the same huge pages on both sides.")
         }
+        reader?.keepUnreadShort(migration.runtime)
         postcopy = PostcopyLoading(missing: missing, answers: AnswerQueue(channel: channel))
         // For faults, for pages, and for the guest's start.
         migration.runtime.prepareThreads(3)

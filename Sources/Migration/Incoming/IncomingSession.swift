@@ -11,7 +11,7 @@ final class IncomingSession {
     let memory: ReceivedMemory
     private let runReceiver: RunReceiver
     private(set) var channel: (any MigrationChannel)?
-    private var reader: ChannelReader?
+    var reader: ChannelReader?
     private(set) var decoder = StreamDecoder(options: .incoming)
     /// Whether the source wants answers.
     private(set) var hasReturnPath = false

@@ -139,7 +139,8 @@ final class PostcopyReceiver: Sendable {
 
     private func serve(_ fault: MissingPageFault) throws {
         let wait = try fetch(fault)
-        // Nobody is asked who waits before the page is on its way: of many virtual CPUs that takes time.
+        // Nothing is written down, and nobody asked who waits, before the page is on its way: that takes time.
+        if let wait { ledger.add(wait) { memory.isReceived(region: fault.region, page: fault.page) } }
         let virtualCPU = missing.virtualCPU(of: fault)
         if let wait, let virtualCPU { ledger.add(virtualCPU, to: wait) }
     }
@@ -154,7 +155,6 @@ final class PostcopyReceiver: Sendable {
         }
         let wait = ledger.begin(.init(region: fault.region, page: first))
         if memory.isReceived(region: fault.region, page: fault.page) {
-            ledger.end(region: fault.region, PageRange(first: PageIndex(first), pageCount: 1))
             try missing.resolve(region: fault.region, page: fault.page)
             return wait
         }
@@ -278,7 +278,6 @@ final class PostcopyReceiver: Sendable {
     private func receive(_ reader: ChannelReader) throws {
         var decoder = state.withLock { $0.decoder }
         defer { state.withLock { $0.decoder = decoder } }
-        var unread = UnreadLimit()
         while true {
             let step: StreamStep
             do {
@@ -291,7 +290,6 @@ final class PostcopyReceiver: Sendable {
             case .needsMore(let byteCount):
                 // Nothing more has arrived: what has must not wait for it.
                 try mainLane.flush()
-                limit(&unread, reader)
                 try reader.refill(atLeast: byteCount)
             case .element(let element, let byteCount):
                 if state.withLock({ $0.isAbandoned }) {
@@ -308,13 +306,6 @@ final class PostcopyReceiver: Sendable {
                 reader.skip(byteCount)
             }
         }
-    }
-
-    /// Keeps short what stands in the link before a page that is sent now.
-    private func limit(_ unread: inout UnreadLimit, _ reader: ChannelReader) {
-        let channel = reader.channel
-        let limit = unread.next(byteCount: reader.receivedByteCount, at: runtime.now()) { channel.leastRoundTrip }
-        if let limit { channel.limitUnreadBytes(to: limit) }
     }
 
     /// Does what an element asks for; whether it was the last.
@@ -406,9 +397,7 @@ final class PostcopyReceiver: Sendable {
             case .needsMore(let byteCount):
                 try reader.refill(atLeast: byteCount)
             case .element(.pages(let run), let byteCount):
-                let name = decoder.blocks[run.block].name
-                guard let region = memory.region(named: name) else { throw MigrationError.unknownBlock(name) }
-                try add(run, in: reader.unreadBytes, lane: urgentLane, region: region)
+                try add(run, in: reader.unreadBytes, lane: urgentLane, region: regions[run.block.index])
                 reader.skip(byteCount)
             case .element(.ramEndOfSection, _): return
             case .element: throw MigrationError.unexpected("something other than pages on the preempt channel")

@@ -100,6 +100,7 @@ final class RunReceiver {
                 return (byteCount / Self.recordByteCount, byteCount)
             }
             byteCount += count
+            reader.count(count)
             while checked < pageCount && byteCount >= checked * Self.recordByteCount + RAMPageHeader.byteCount {
                 if headers[checked] != Self.header(at: offset + checked * pageSize) { return (checked, byteCount) }
                 checked += 1

@@ -152,7 +152,7 @@ extension OutgoingSession {
     // MARK: Pages
 
     /// Bytes of pushed pages that may wait in the main channel: more would stand before what is asked for.
-    private static let unsentByteCount = 512 << 10
+    private static let unsentByteCount = 128 << 10
     /// Pages pushed by one call, between two looks at the requests: while it runs the kernel keeps requests waiting that
     /// come over the same socket.
     private static let pushedAtOnce = 16

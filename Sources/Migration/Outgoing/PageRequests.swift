@@ -23,9 +23,11 @@ final class PageRequests: Sendable {
     private let urgentGate: any MigrationGate
     private let regions: [MemoryRegion]
     private let state = Mutex(State())
-    private let server = Mutex<(@Sendable () -> Void)?>(nil)
 
     private struct State {
+        /// The newest, by itself: nearly always it is the only one, and taken at once.
+        var newest: Request?
+        /// The others, the oldest first.
         var waiting: [Request] = []
         var isWaiting: Set<Request> = []
         /// The last is the first to be wanted.
@@ -37,8 +39,27 @@ final class PageRequests: Sendable {
         var isEnded = false
         /// Whether the thread of the preempt channel waits to try something again.
         var isRetrying = false
+        /// What serves the newest on the thread that adds them.
+        var serve: (@Sendable () -> Void)?
+
+        var hasWaiting: Bool { newest != nil || !waiting.isEmpty }
+
+        /// Adds a request; whether it is new.
+        mutating func add(_ request: Request) -> Bool {
+            if newest == request || (!isWaiting.isEmpty && isWaiting.contains(request)) { return false }
+            if let newest {
+                waiting.append(newest)
+                isWaiting.insert(newest)
+            }
+            newest = request
+            return true
+        }
 
         mutating func takeWaiting() -> Request? {
+            if let request = newest {
+                newest = nil
+                return request
+            }
             guard let request = waiting.popLast() else { return nil }
             isWaiting.remove(request)
             return request
@@ -75,29 +96,28 @@ final class PageRequests: Sendable {
         }
         let request = Request(
             region: region, first: Int(message.blockOffset) / pageSize, pageCount: Int(message.byteCount) / pageSize)
-        state.withLock { state in
+        let isServed = state.withLock { state in
             state.lastRegion = region
             state.count += 1
             state.pivots.append(request)
             if state.pivots.count > 8 { state.pivots.removeFirst() }
-            if state.isWaiting.insert(request).inserted {
-                state.waiting.append(request)
-            } else {
-                state.joinedCount += 1
-            }
+            if !state.add(request) { state.joinedCount += 1 }
+            return state.serve != nil
         }
+        // `serveNewest` wakes whom it needs.
+        if isServed { return }
         gate.open()
-        if server.withLock({ $0 == nil }) { urgentGate.open() }
+        urgentGate.open()
     }
 
     /// Sets what serves the newest request on the thread that adds them; nil for nothing.
-    func setServer(_ serve: (@Sendable () -> Void)?) { server.withLock { $0 = serve } }
+    func setServer(_ serve: (@Sendable () -> Void)?) { state.withLock { $0.serve = serve } }
 
     /// Has the newest request served, if there is one and somebody who does that on this thread. Called when all that has
     /// come is added.
     func serveNewest() {
-        guard isWaited, let serve = server.withLock({ $0 }) else { return }
-        serve()
+        let serve = state.withLock { $0.hasWaiting ? $0.serve : nil }
+        serve?()
     }
 
     /// Adds pages that will be asked for, the most urgent first.
@@ -122,14 +142,14 @@ final class PageRequests: Sendable {
 
     /// Lets the thread of the preempt channel look again, if it has a reason to: to wake it takes time.
     func wakeUrgent() {
-        if state.withLock({ $0.isRetrying || !$0.waiting.isEmpty }) { urgentGate.open() }
+        if state.withLock({ $0.isRetrying || $0.hasWaiting }) { urgentGate.open() }
     }
 
     /// Whether there is a request that nobody has taken.
-    var isWaited: Bool { state.withLock { !$0.waiting.isEmpty } }
+    var isWaited: Bool { state.withLock { $0.hasWaiting } }
 
     /// Whether there is nothing to take but what is anticipated.
-    var onlyAnticipates: Bool { state.withLock { $0.waiting.isEmpty && !$0.anticipated.isEmpty } }
+    var onlyAnticipates: Bool { state.withLock { !$0.hasWaiting && !$0.anticipated.isEmpty } }
 
     /// Waits for a request, and takes it; nil at the end.
     func waitForRequest() -> Request? {
@@ -171,6 +191,7 @@ final class PageRequests: Sendable {
     /// A new link: what was asked for on the old one will be asked for again.
     func begin() {
         state.withLock { state in
+            state.newest = nil
             state.waiting = []
             state.isWaiting = []
             state.anticipated = []

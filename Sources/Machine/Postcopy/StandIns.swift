@@ -1,0 +1,41 @@
+internal import LinuxSystem
+internal import Synchronization
+
+/// Threads of the kernel that wait for pages in the place of virtual CPUs, made as urgent as the threads that serve them.
+///
+/// KVM lets a thread of the kernel wait for a page (asynchronous page faults: see `PageWaits`), one of those that do all
+/// kinds of work on their processor, with the usual niceness. While pages are pushed this processor is taken by threads
+/// with a lower one: a page was there, and the guest waited for it tens of milliseconds longer.
+final class StandIns: Sendable {
+    private let state = Mutex(State())
+
+    private struct State {
+        /// All that were seen waiting.
+        var seen: Set<Int32> = []
+        /// The niceness that each had which has another now.
+        var usual: [Int32: Int32] = [:]
+    }
+
+    /// `number` waits, and is not of this process. Takes time only for those that are seen for the first time.
+    func hurry(_ number: Int32) {
+        state.withLock { state in
+            guard state.seen.insert(number).inserted else { return }
+            let thread = ThreadIdentity(number: number)
+            // Threads of other processes are theirs.
+            guard thread.isOfKernel, let niceness = ThreadUrgency.niceness(of: thread),
+                ThreadUrgency.set(niceness: ThreadUrgency.highest, of: thread)
+            else { return }
+            state.usual[number] = niceness
+        }
+    }
+
+    /// All have waited: they are as they were.
+    func release() {
+        state.withLock { state in
+            for (number, niceness) in state.usual {
+                ThreadUrgency.set(niceness: niceness, of: ThreadIdentity(number: number))
+            }
+            state = State()
+        }
+    }
+}
