@@ -146,7 +146,8 @@ class Hop:
                 is_postcopy = True
             if time.monotonic() - started > options.limit:
                 raise Failed(f"the migration is {state.get('status')} after {options.limit:.0f} s, pass "
-                             f"{memory.get('dirty-sync-count')}, {memory.get('remaining')} bytes remain")
+                             f"{memory.get('dirty-sync-count')}, {memory.get('remaining')} bytes remain: "
+                             f"{state.get('error-desc', 'no reason given')}")
             time.sleep(0.05)
         if state["status"] != "completed":
             raise Failed(f"the migration is {state['status']}: {state.get('error-desc', 'no reason given')}")
