@@ -3,7 +3,7 @@ import Testing
 
 @testable import Machine
 
-@Suite("Threads that wait in the place of virtual CPUs") struct StandInsTests {
+@Suite("Threads that wait in the place of virtual CPUs", .serialized) struct StandInsTests {
     /// Any thread of the kernel that this process can see and may change; nil in a container.
     private static let kernelThread: ThreadIdentity? = {
         let candidates = (FileSystem.names(in: "/proc") ?? []).compactMap { Int32($0) }.map(ThreadIdentity.init)
@@ -24,6 +24,20 @@ import Testing
         standIns.release()
         #expect(ThreadUrgency.niceness(of: thread) == 0)
         standIns.release()
+    }
+
+    @Test(
+        .enabled(if: kernelThread != nil, "no thread of the kernel can be seen and changed here"),
+        arguments: [false, true])
+    func `of two guests, the one that made it urgent makes it usual again`(isInOrder: Bool) throws {
+        let thread = try #require(Self.kernelThread)
+        let (first, second) = (StandIns(), StandIns())
+        first.hurry(thread.number)
+        second.hurry(thread.number)
+        (isInOrder ? first : second).release()
+        #expect(ThreadUrgency.niceness(of: thread) == (isInOrder ? 0 : ThreadUrgency.highest))
+        (isInOrder ? second : first).release()
+        #expect(ThreadUrgency.niceness(of: thread) == 0)
     }
 
     @Test func `threads of processes stay as they are`() {

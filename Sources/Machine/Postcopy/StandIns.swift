@@ -6,6 +6,9 @@ internal import Synchronization
 /// KVM lets a thread of the kernel wait for a page (asynchronous page faults: see `PageWaits`), one of those that do all
 /// kinds of work on their processor, with the usual niceness. While pages are pushed this processor is taken by threads
 /// with a lower one: a page was there, and the guest waited for it tens of milliseconds longer.
+///
+/// All guests of the host share these threads. Whoever makes one urgent makes it as it was again, others leave it alone; a
+/// process that is killed leaves it urgent.
 final class StandIns: Sendable {
     private let state = Mutex(State())
 
@@ -23,7 +26,7 @@ final class StandIns: Sendable {
             let thread = ThreadIdentity(number: number)
             // Threads of other processes are theirs.
             guard thread.isOfKernel, let niceness = ThreadUrgency.niceness(of: thread),
-                ThreadUrgency.set(niceness: ThreadUrgency.highest, of: thread)
+                niceness > ThreadUrgency.highest, ThreadUrgency.set(niceness: ThreadUrgency.highest, of: thread)
             else { return }
             state.usual[number] = niceness
         }
