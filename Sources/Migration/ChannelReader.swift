@@ -9,7 +9,7 @@ final class ChannelReader {
     /// Whether the peer has ended; there may still be unread bytes.
     private(set) var hasEnded = false
 
-    /// All that was received since there is a limit.
+    /// All that was received.
     private var receivedByteCount = 0
     private var unreadLimit: (limit: UnreadLimit, runtime: any MigrationRuntime)?
 

@@ -20,6 +20,8 @@ final class ReturnPathReader: Sendable {
         var hasEnded = false
         var bitmaps: [String: [UInt8]] = [:]
         var hasAcknowledgedResume = false
+
+        var end: (any Error)? { hasEnded ? error ?? MigrationError.destinationEnded : nil }
     }
 
     init(channel: any MigrationChannel, control: OutgoingControl, requests: PageRequests? = nil) {
@@ -64,22 +66,12 @@ final class ReturnPathReader: Sendable {
     var hasAcknowledgedResume: Bool { state.withLock { $0.hasAcknowledgedResume } }
 
     /// Why no more answers will come, nil while they may.
-    var end: (any Error)? {
-        state.withLock { state in
-            guard state.hasEnded else { return nil }
-            return state.error ?? MigrationError.destinationEnded
-        }
-    }
+    var end: (any Error)? { state.withLock { $0.end } }
 
     /// Why the destination's last word will not come; nil if it has, or still may.
     ///
     /// Both are looked at as one: it says its last word and ends the connection at once.
-    var silence: (any Error)? {
-        state.withLock { state in
-            guard state.hasEnded, state.shutCode == nil else { return nil }
-            return state.error ?? MigrationError.destinationEnded
-        }
-    }
+    var silence: (any Error)? { state.withLock { $0.shutCode == nil ? $0.end : nil } }
 
     private func run() {
         var error: (any Error)?

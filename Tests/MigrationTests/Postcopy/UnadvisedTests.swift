@@ -1,5 +1,4 @@
 import GuestMemory
-import LinuxSystem
 import Migration
 import MigrationStream
 import MigrationTestSupport
@@ -48,11 +47,7 @@ import Testing
         }
         for command in [.openReturnPath] + commands { bytes += encoded(command) }
         let channel = try network.makeConnector().open()
-        try bytes.withUnsafeBytes { buffer in
-            var vectors = MemoryVectors(capacity: 1)
-            vectors.append(buffer)
-            _ = try channel.send(&vectors)
-        }
+        try channel.send(bytes, passing: [])
         try channel.endSending()
         thread.join()
         simulation.finish()

@@ -1,4 +1,3 @@
-import LinuxSystem
 import MigrationStream
 import MigrationTestSupport
 import Testing
@@ -16,18 +15,8 @@ import Testing
         let reader = ReturnPathReader(
             channel: source, control: OutgoingControl(runtime: simulation, maximumBandwidth: 0))
         let thread = try reader.start()
-        for message in messages {
-            var bytes = [UInt8](repeating: 0, count: message.byteCount)
-            bytes.withUnsafeMutableBytes { buffer in
-                var writer = StreamWriter(buffer.mutableBytes)
-                message.write(source: [UInt8]().span.bytes, into: &writer)
-            }
-            try bytes.withUnsafeBytes { buffer in
-                var vectors = MemoryVectors(capacity: 1)
-                vectors.append(buffer)
-                _ = try destination.send(&vectors)
-            }
-        }
+        let answers = AnswerQueue(channel: destination)
+        for message in messages { answers.send(message) }
         try destination.endSending()
         thread.join()
         simulation.finish()
