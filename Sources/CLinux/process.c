@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -22,6 +23,24 @@ int clinux_thread_niceness(int32_t thread, int *niceness) {
 
 int clinux_set_thread_niceness(int32_t thread, int niceness) {
   return setpriority(PRIO_PROCESS, (id_t)thread, niceness) < 0 ? -errno : 0;
+}
+
+// More than any kernel is built for.
+#define PROCESSORS 8192
+
+int clinux_keep_to_processors(int index, int count) {
+  union {
+    cpu_set_t first;
+    unsigned char bytes[PROCESSORS / 8];
+  } allowed = {0}, part = {0};
+  if (sched_getaffinity(getpid(), sizeof allowed, &allowed.first) < 0) return -errno;
+  int found = 0;
+  for (int processor = 0; processor < PROCESSORS; processor++) {
+    if (!CPU_ISSET_S(processor, sizeof allowed, &allowed.first)) continue;
+    if (found++ % count == index) CPU_SET_S(processor, sizeof part, &part.first);
+  }
+  if (found < count) return -ERANGE;
+  return sched_setaffinity(0, sizeof part, &part.first) < 0 ? -errno : 0;
 }
 
 void clinux_ignore_write_signals(void) {

@@ -55,6 +55,21 @@ int clinux_is_unix_socket(int fd) {
   return integer_option(fd, SO_DOMAIN, &domain) == 0 && domain == AF_UNIX;
 }
 
+int clinux_is_within_host(int fd) {
+  struct sockaddr_storage own, peer;
+  socklen_t own_length = sizeof own, peer_length = sizeof peer;
+  if (getsockname(fd, (struct sockaddr *)&own, &own_length) < 0) return 0;
+  if (own.ss_family == AF_UNIX) return 1;
+  if (getpeername(fd, (struct sockaddr *)&peer, &peer_length) < 0 || own.ss_family != peer.ss_family) return 0;
+  // Who is reached from his own address is here, whatever that address is.
+  if (own.ss_family == AF_INET)
+    return ((struct sockaddr_in *)&own)->sin_addr.s_addr == ((struct sockaddr_in *)&peer)->sin_addr.s_addr;
+  if (own.ss_family == AF_INET6)
+    return memcmp(&((struct sockaddr_in6 *)&own)->sin6_addr, &((struct sockaddr_in6 *)&peer)->sin6_addr,
+                  sizeof(struct in6_addr)) == 0;
+  return 0;
+}
+
 int clinux_is_listening(int fd) {
   int listening = 0;
   return integer_option(fd, SO_ACCEPTCONN, &listening) == 0 && listening;

@@ -129,6 +129,9 @@ public final class StreamDescriptor: Sendable {
         if kind == .socket { _ = clinux_limit_unread(descriptor.number, Int32(clamping: byteCount)) }
     }
 
+    /// Whether a socket's peer is on this host. Of a pipe nobody knows.
+    public var isWithinHost: Bool { kind == .socket && clinux_is_within_host(number) == 1 }
+
     /// The shortest round trip that a TCP connection has seen; nil of anything else.
     public var leastRoundTrip: Duration? {
         guard kind == .socket else { return nil }

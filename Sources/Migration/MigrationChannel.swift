@@ -37,6 +37,8 @@ public protocol MigrationChannel: AnyObject, Sendable {
     func limitUnreadBytes(to byteCount: Int)
     /// The time that a byte takes to the peer and back when nothing stands in its way, if that is known.
     var leastRoundTrip: Duration? { get }
+    /// Whether the peer is known to be on this host.
+    var isWithinHost: Bool { get }
 
     /// Makes ready to send memory without a copy of it.
     ///
@@ -70,6 +72,7 @@ extension MigrationChannel {
     public func limitUnsentBytes(to byteCount: Int) {}
     public func limitUnreadBytes(to byteCount: Int) {}
     public var leastRoundTrip: Duration? { nil }
+    public var isWithinHost: Bool { false }
 
     public func enableZeroCopy() throws(ChannelError) {
         throw ChannelError(operation: "send without a copy", address: address, reason: "Only TCP sockets can")

@@ -15,6 +15,15 @@ public protocol MigrationRuntime: AnyObject, Sendable {
     func makeGate() -> any MigrationGate
     /// How much the calling thread goes before others of this host, as far as that is permitted.
     func setUrgency(_ urgency: MigrationUrgency)
+    /// Keeps the calling thread off the processors of the thread at the other end, which is on this host and does the
+    /// same; nil lets it run anywhere again.
+    func keepApart(as end: MigrationEnd?)
+}
+
+/// The two ends of a migration.
+public enum MigrationEnd: Int, Sendable, CaseIterable {
+    case source
+    case destination
 }
 
 /// How much a thread goes before others. A host that is emptied is often a busy one.
@@ -30,6 +39,17 @@ public enum MigrationUrgency: Sendable {
 
 extension MigrationRuntime {
     public func prepareThreads(_ count: Int) {}
+    public func keepApart(as end: MigrationEnd?) {}
+
+    /// Does `body` on other processors than the thread at the other end of `channel`, if that is on this host.
+    func apart<Value>(
+        as end: MigrationEnd, over channel: any MigrationChannel, _ body: () throws -> Value
+    ) rethrows -> Value {
+        guard channel.isWithinHost else { return try body() }
+        keepApart(as: end)
+        defer { keepApart(as: nil) }
+        return try body()
+    }
 }
 
 /// A thread that was started and must be waited for.
@@ -76,6 +96,16 @@ public final class SystemRuntime: MigrationRuntime {
             case .urgent: ThreadUrgency.highest
             }
         ThreadUrgency.set(niceness: niceness)
+    }
+
+    /// Left to itself the kernel wakes each end on the processor of the other, who has just sent or received, when the
+    /// guests keep all others busy; and there the two take turns instead of working at the same time.
+    public func keepApart(as end: MigrationEnd?) {
+        if let end {
+            ThreadPlacement.keep(toPart: end.rawValue, of: MigrationEnd.allCases.count)
+        } else {
+            ThreadPlacement.release()
+        }
     }
 
     private struct SystemThread: MigrationThread {

@@ -141,6 +141,9 @@ public final class DescriptorChannel: MigrationChannel {
 
     public var leastRoundTrip: Duration? { descriptor.leastRoundTrip }
 
+    /// A command may lead anywhere.
+    public var isWithinHost: Bool { child == nil && descriptor.isWithinHost }
+
     public func stopReceiving() { descriptor.stopReceiving() }
 
     public func shutDown() {

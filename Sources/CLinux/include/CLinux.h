@@ -84,6 +84,8 @@ ssize_t clinux_lend(int pipe, const struct iovec *vectors, size_t count);
 ssize_t clinux_hand_on(int pipe, int socket, size_t count);
 // Whether the other end is a process of this host: 1 or 0.
 int clinux_is_unix_socket(int fd);
+// Whether a socket's peer is on this host: 1 or 0.
+int clinux_is_within_host(int fd);
 // Whether the socket waits for connections: 1 or 0.
 int clinux_is_listening(int fd);
 // Removes the socket at `path`; anything else that is there stays.
@@ -110,6 +112,9 @@ int clinux_name_thread(const char *name);
 // Of one thread, 0 for the calling one: Linux has a niceness for each.
 int clinux_thread_niceness(int32_t thread, int *niceness);
 int clinux_set_thread_niceness(int32_t thread, int niceness);
+// Lets the calling thread run on every `count`-th processor of those that the process's first thread may use, from number
+// `index` of them on. 0, -ERANGE if there are fewer than `count`, or -errno.
+int clinux_keep_to_processors(int index, int count);
 void clinux_ignore_write_signals(void);
 // Makes SIGINT, SIGTERM and SIGHUP write their number, a byte, to `fd` instead of ending the process.
 int clinux_report_termination(int fd);

@@ -15,8 +15,7 @@ final class StandIns: Sendable {
     private struct State {
         /// All that were seen waiting.
         var seen: Set<Int32> = []
-        /// The niceness that each had which has another now.
-        var usual: [Int32: Int32] = [:]
+        var raised = RaisedThreads()
     }
 
     /// `number` waits, and is not of this process. Takes time only for those that are seen for the first time.
@@ -25,20 +24,15 @@ final class StandIns: Sendable {
             guard state.seen.insert(number).inserted else { return }
             let thread = ThreadIdentity(number: number)
             // Threads of other processes are theirs.
-            guard thread.isOfKernel, let niceness = ThreadUrgency.niceness(of: thread),
-                niceness > ThreadUrgency.highest, ThreadUrgency.set(niceness: ThreadUrgency.highest, of: thread)
-            else { return }
-            state.usual[number] = niceness
+            if thread.isOfKernel { state.raised.raise(thread, to: ThreadUrgency.highest) }
         }
     }
 
     /// All have waited: they are as they were.
     func release() {
         state.withLock { state in
-            for (number, niceness) in state.usual {
-                ThreadUrgency.set(niceness: niceness, of: ThreadIdentity(number: number))
-            }
-            state = State()
+            state.raised.release()
+            state.seen = []
         }
     }
 }

@@ -19,6 +19,7 @@ public final class UserFaultMemory: MissingMemory {
     private let virtualCPUs: [Int32: Int]
     private let pageWaits: PageWaits?
     private let standIns = StandIns()
+    private let raised = Mutex(RaisedThreads())
     /// Regions of which pages were dropped.
     private let hasHoles = Mutex<Set<Int>>([])
     private let poller: Poller
@@ -141,7 +142,14 @@ public final class UserFaultMemory: MissingMemory {
         }
     }
 
+    /// How much virtual CPUs go before others while pages are missing, in steps of niceness: what they waited for is there
+    /// when threads take in pages that go before them, and a guest in post-copy has waited enough.
+    private static let virtualCPULead: Int32 = 8
+
     public func listen() throws {
+        raised.withLock { raised in
+            for thread in virtualCPUs.keys { raised.raise(ThreadIdentity(number: thread), by: Self.virtualCPULead) }
+        }
         for (region, block) in blocks.enumerated() {
             if hasHoles.withLock({ $0.insert(region).inserted }) { try block.block.allowHugePages(false) }
             try fault.register(block.block.hostAddress, byteCount: block.block.byteCount, for: modes(of: block))
@@ -198,6 +206,7 @@ public final class UserFaultMemory: MissingMemory {
 
     public func finish() {
         standIns.release()
+        raised.withLock { $0.release() }
         for block in blocks {
             try? fault.unregister(block.block.hostAddress, byteCount: block.block.byteCount)
             try? block.block.allowHugePages(true)

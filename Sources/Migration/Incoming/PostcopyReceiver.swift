@@ -183,7 +183,9 @@ final class PostcopyReceiver: Sendable {
         let thread = try runtime.startThread("postcopy-pages") { [self] in
             runtime.setUrgency(.hurried)
             var failure: (any Error)?
-            do { try receive(source.reader) } catch { failure = error }
+            do {
+                try runtime.apart(as: .destination, over: source.reader.channel) { try receive(source.reader) }
+            } catch { failure = error }
             endLink(failure.map { .lost($0) } ?? .complete)
         }
         state.withLock { $0.pageThread = thread }
