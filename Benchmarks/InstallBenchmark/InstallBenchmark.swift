@@ -22,7 +22,7 @@ import Migration
         var name: String
         var kind: MemoryMapping.Kind
         var avoids: Set<InstallMethod> = []
-        /// Pages installed at once.
+        /// Pages installed at once, at most as many as are best for the memory.
         var pagesAtOnce = chunkPageCount
         var isWhole = true
         var isZero = false
@@ -39,7 +39,7 @@ import Migration
             Row(name: "private memory, 64 pages at once (copy)", kind: .anonymous, pagesAtOnce: 64, isWhole: false),
             Row(name: "private memory, single pages (copy)", kind: .anonymous, pagesAtOnce: 1, isWhole: false),
             Row(name: "private memory, kernel without move (copy)", kind: .anonymous, avoids: [.move]),
-            Row(name: "shared memory, 2 MiB (continue)", kind: .shared),
+            Row(name: "shared memory (continue)", kind: .shared),
             Row(name: "zero pages, 2 MiB", kind: .anonymous, isZero: true),
         ]
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: bufferPageCount * 4104, alignment: 4096)
@@ -90,9 +90,10 @@ import Migration
         let installer = try memory.makeInstaller()
         var installing = 0.0
         let start = processorMicroseconds()
+        let atOnce = row.isZero ? row.pagesAtOnce : min(row.pagesAtOnce, memory.chunkPageCount(of: 0))
         var page = 0
         while page < block.pageCount {
-            let range = PageRange(first: PageIndex(page), pageCount: min(row.pagesAtOnce, block.pageCount - page))
+            let range = PageRange(first: PageIndex(page), pageCount: min(atOnce, block.pageCount - page))
             if row.isZero {
                 let before = processorMicroseconds()
                 try installer.installZeros(region: 0, range)

@@ -12,6 +12,9 @@ public protocol MissingMemory: AnyObject, Sendable {
     var virtualCPUCount: Int { get }
     /// The pages of `region` come and go in units of this many: 1, or those of a huge page.
     func unitPageCount(of region: Int) -> Int
+    /// How many pages of `region` are best put into place together, if all of them are missing: a power of two up to 512,
+    /// or a unit.
+    func chunkPageCount(of region: Int) -> Int
     /// Drops pages, which are missing from then on. Before `listen`.
     func forget(region: Int, _ range: PageRange) throws
     /// From now on whoever touches a missing page waits, and `waitForFaults` tells of it.
@@ -33,7 +36,7 @@ public protocol MissingMemory: AnyObject, Sendable {
 
 /// Puts pages into place. Used by one thread at a time.
 public protocol PageInstaller: AnyObject, Sendable {
-    /// Where the bytes of `range` go before `install`. The range lies in one chunk of 512 pages, or in one unit.
+    /// Where the bytes of `range` go before `install`. The range lies in one chunk.
     ///
     /// The room of one chunk stays as it is until a page of another chunk is asked for or `install` was called for it.
     /// - Parameter isWhole: Whether all pages of the chunk are missing, and so are likely to come together.

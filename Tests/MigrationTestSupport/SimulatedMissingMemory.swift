@@ -35,6 +35,12 @@ public final class SimulatedMissingMemory: MissingMemory, @unchecked Sendable {
 
     public func unitPageCount(of region: Int) -> Int { machine.regions[region].unitPageCount }
 
+    public func chunkPageCount(of region: Int) -> Int {
+        let unit = unitPageCount(of: region)
+        // Either of what the real memory has.
+        return unit > 1 ? unit : simulation.seed % 2 == 0 ? 512 : 64
+    }
+
     public func forget(region: Int, _ range: PageRange) throws {
         precondition(!isListening, "seed \(simulation.seed): pages are dropped that the guest may use")
         for page in range.first.value..<range.end.value { isThere[region][page] = false }

@@ -45,10 +45,12 @@ final class UserFaultInstaller: PageInstaller, @unchecked Sendable {
             start = staging.mapping.baseAddress + range.blockOffset % block.block.hostPageByteCount
         } else {
             place = isWhole && memory.moves && !block.isHuge ? .moved : .copied
-            start = try staging(place).mapping.baseAddress + range.blockOffset % Self.chunkByteCount
+            start = try staging(place).mapping.baseAddress + range.blockOffset % chunkByteCount(of: region)
         }
         return UnsafeMutableRawBufferPointer(start: start, count: range.byteCount)
     }
+
+    private func chunkByteCount(of region: Int) -> Int { memory.chunkPageCount(of: region) * pageSize }
 
     private func staging(_ place: Place) throws -> Staging {
         guard place == .moved else { return copied }
@@ -71,7 +73,8 @@ final class UserFaultInstaller: PageInstaller, @unchecked Sendable {
             if range.byteCount != Self.chunkByteCount { self.moved = nil }
         case .copied:
             try copy(
-                copied.mapping.baseAddress + range.blockOffset % Self.chunkByteCount, to: destination, range.byteCount,
+                copied.mapping.baseAddress + range.blockOffset % chunkByteCount(of: region), to: destination,
+                range.byteCount,
                 unit: block.block.hostPageByteCount)
         case .huge:
             guard let huge else { preconditionFailure("nothing was staged") }

@@ -129,6 +129,14 @@ public final class UserFaultMemory: MissingMemory {
 
     public func unitPageCount(of region: Int) -> Int { blocks[region].unitPageCount }
 
+    /// What moves is best a huge page. Elsewhere the link would fill up while much is put into place, and then be empty;
+    /// and what lies in the processor's caches is copied faster.
+    public func chunkPageCount(of region: Int) -> Int {
+        let block = blocks[region]
+        if block.isHuge { return block.unitPageCount }
+        return moves && block.view == nil ? 512 : 64
+    }
+
     public func forget(region: Int, _ range: PageRange) throws {
         let block = blocks[region].block
         do throws(SystemError) {

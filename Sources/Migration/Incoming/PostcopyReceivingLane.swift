@@ -10,6 +10,7 @@ final class PostcopyReceivingLane: Sendable {
     private let memory: ReceivedMemory
     private let installer: any PageInstaller
     private let units: [Int]
+    private let chunkPageCounts: [Int]
     private let isWanted: @Sendable (_ region: Int, _ range: PageRange) -> Bool
     private let onInstalled: @Sendable (_ region: Int, _ range: PageRange) -> Void
     private let staged = Mutex<Staged?>(nil)
@@ -28,9 +29,6 @@ final class PostcopyReceivingLane: Sendable {
         var isWhole: Bool
     }
 
-    /// Pages that are put into place together at most; a huge page is always whole.
-    static let chunkPageCount = 512
-
     /// Zero pages between others that are staged as bytes rather than put into place by themselves.
     private static let stagedZeroLimit = 32
 
@@ -45,6 +43,7 @@ final class PostcopyReceivingLane: Sendable {
         self.memory = memory
         installer = try missing.makeInstaller()
         units = (0..<memory.count).map { missing.unitPageCount(of: $0) }
+        chunkPageCounts = (0..<memory.count).map { missing.chunkPageCount(of: $0) }
         self.isWanted = isWanted
         self.onInstalled = onInstalled
     }
@@ -178,7 +177,7 @@ final class PostcopyReceivingLane: Sendable {
     }
 
     private func chunk(of page: Int, in region: Int) -> Range<Int> {
-        let size = units[region] > 1 ? units[region] : Self.chunkPageCount
+        let size = chunkPageCounts[region]
         let start = page / size * size
         return start..<min(start + size, memory.block(region).pageCount)
     }
