@@ -99,6 +99,17 @@ public final class StreamDescriptor: Sendable {
         }
     }
 
+    /// Fills `vectors` as far as there is something to receive now; nil if there is nothing, or it is not a socket. 0 when
+    /// the peer has ended.
+    public func receiveNow(_ vectors: inout MemoryVectors) throws(SystemError) -> Int? {
+        guard kind == .socket else { return nil }
+        let result = clinux_receive_vectors(number, vectors.pieces, vectors.count, Int32(MSG_DONTWAIT))
+        if result == -Int(EAGAIN) { return nil }
+        let count = try check(result, "recv")
+        vectors.removeFirst(count)
+        return count
+    }
+
     /// Receives at most `buffer.count` bytes; 0 when the peer has ended.
     public func receive(into buffer: UnsafeMutableRawBufferPointer) throws(SystemError) -> Int {
         while true {

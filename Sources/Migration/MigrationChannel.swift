@@ -19,6 +19,9 @@ public protocol MigrationChannel: AnyObject, Sendable {
     func waitForBytes() throws(ChannelError)
     /// Receives into `vectors` what one call gives, which is forgotten there; 0 when the peer has ended.
     func receive(some vectors: inout MemoryVectors) throws(ChannelError) -> Int
+    /// Receives into `vectors` what is there, which is forgotten there, and does not wait; nil if nothing is, or if the
+    /// channel cannot tell.
+    func receive(now vectors: inout MemoryVectors) throws(ChannelError) -> Int?
     /// Fills all of `vectors`, which is empty afterwards.
     ///
     /// - Throws: `ChannelError` also when the peer ends before.
@@ -69,6 +72,7 @@ public protocol MigrationChannel: AnyObject, Sendable {
 
 extension MigrationChannel {
     public func waitForBytes() throws(ChannelError) {}
+    public func receive(now vectors: inout MemoryVectors) throws(ChannelError) -> Int? { nil }
     public func limitUnsentBytes(to byteCount: Int) {}
     public func limitUnreadBytes(to byteCount: Int) {}
     public var leastRoundTrip: Duration? { nil }

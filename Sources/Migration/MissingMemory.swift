@@ -41,6 +41,8 @@ public protocol PageInstaller: AnyObject, Sendable {
     /// The room of one chunk stays as it is until a page of another chunk is asked for or `install` was called for it.
     /// - Parameter isWhole: Whether all pages of the chunk are missing, and so are likely to come together.
     func room(region: Int, _ range: PageRange, isWhole: Bool) throws -> UnsafeMutableRawBufferPointer
+    /// Whether the room for pages of `region` is memory of its own, in which anything may stand until `install`.
+    func hasOwnRoom(region: Int) -> Bool
     /// Puts `range` into place, whose bytes are in its room, and wakes those who wait for them.
     func install(region: Int, _ range: PageRange) throws
     /// Puts zeros into place.

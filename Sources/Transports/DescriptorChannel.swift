@@ -111,6 +111,10 @@ public final class DescriptorChannel: MigrationChannel {
         }
     }
 
+    public func receive(now vectors: inout MemoryVectors) throws(ChannelError) -> Int? {
+        do throws(SystemError) { return try descriptor.receiveNow(&vectors) } catch { throw failure("receive", error) }
+    }
+
     public func receive(all vectors: inout MemoryVectors) throws(ChannelError) {
         while !vectors.isEmpty {
             let count: Int

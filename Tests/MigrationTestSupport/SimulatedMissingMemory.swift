@@ -180,6 +180,8 @@ private final class SimulatedInstaller: PageInstaller, @unchecked Sendable {
         return UnsafeMutableRawBufferPointer(rebasing: staging[start..<start + range.byteCount])
     }
 
+    func hasOwnRoom(region: Int) -> Bool { true }
+
     func room(region: Int, _ range: PageRange, isWhole: Bool) throws -> UnsafeMutableRawBufferPointer { place(range) }
 
     func install(region: Int, _ range: PageRange) throws {

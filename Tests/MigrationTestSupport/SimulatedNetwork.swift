@@ -156,26 +156,37 @@ final class Link {
         let simulation = network.simulation
         while true {
             if hasFailed { throw LinkFailure() }
+            if let bytes = takeReady(limit) { return bytes }
             if let first = segments.first {
-                if first.ready <= simulation.clock {
-                    let count = min(limit, first.bytes.count)
-                    let bytes = first.bytes.first(count)
-                    if count == first.bytes.count {
-                        segments.removeFirst()
-                    } else {
-                        segments[0].bytes = first.bytes.dropFirst(count)
-                    }
-                    queuedByteCount -= count
-                    takenByteCount += count
-                    simulation.wake(key)
-                    return bytes
-                }
                 simulation.wait(for: key, until: first.ready)
             } else {
                 if hasEnded { return nil }
                 simulation.wait(for: key)
             }
         }
+    }
+
+    /// Bytes that have arrived; nil if there are none.
+    private func takeReady(_ limit: Int) -> [UInt8]? {
+        guard let first = segments.first, first.ready <= network.simulation.clock else { return nil }
+        let count = min(limit, first.bytes.count)
+        let bytes = first.bytes.first(count)
+        if count == first.bytes.count {
+            segments.removeFirst()
+        } else {
+            segments[0].bytes = first.bytes.dropFirst(count)
+        }
+        queuedByteCount -= count
+        takenByteCount += count
+        network.simulation.wake(key)
+        return bytes
+    }
+
+    /// Bytes that have arrived; nil if there are none yet, none at the end.
+    func takeNow(_ limit: Int) throws(LinkFailure) -> [UInt8]? {
+        if hasFailed { throw LinkFailure() }
+        if segments.isEmpty && hasEnded { return [] }
+        return takeReady(limit)
     }
 }
 
@@ -285,6 +296,24 @@ public final class SimulatedChannel: MigrationChannel, @unchecked Sendable {
         let count = try receiveSome(into: vectors.piece(0))
         vectors.removeFirst(count)
         return count
+    }
+
+    public func receive(now vectors: inout MemoryVectors) throws(ChannelError) -> Int? {
+        try network.checkFault(side, "receive")
+        network.simulation.mayYield()
+        if isShutDown { throw error("receive", "Shut down") }
+        var total: Int?
+        while !vectors.isEmpty {
+            let piece = vectors.piece(0)
+            let bytes: [UInt8]?
+            do { bytes = try incoming.takeNow(piece.count) } catch { throw self.error("receive", "Connection reset") }
+            guard let bytes else { break }
+            total = (total ?? 0) + bytes.count
+            if bytes.isEmpty { break }
+            bytes.withUnsafeBytes { piece.copyMemory(from: $0) }
+            vectors.removeFirst(bytes.count)
+        }
+        return total
     }
 
     public func receive(all vectors: inout MemoryVectors) throws(ChannelError) {

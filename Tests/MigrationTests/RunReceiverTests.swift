@@ -40,6 +40,12 @@ private final class PiecewiseChannel: MigrationChannel, @unchecked Sendable {
         return total
     }
 
+    /// Every third time there is nothing.
+    func receive(now vectors: inout MemoryVectors) throws(ChannelError) -> Int? {
+        if Int.random(in: 0..<3, using: &random) == 0 { return nil }
+        return try receive(some: &vectors)
+    }
+
     func receive(all vectors: inout MemoryVectors) throws(ChannelError) {
         while !vectors.isEmpty { if try receive(some: &vectors) == 0 { return } }
     }
@@ -114,5 +120,38 @@ private final class PiecewiseChannel: MigrationChannel, @unchecked Sendable {
         #expect(count <= 20)
         #expect(block.bytes(at: 20 * pageSize, count: pageSize).allSatisfy { $0 == 7 })
         #expect(Array(reader.unreadBytes) + channel.rest == Array(bytes[(count * Self.recordByteCount)...]))
+    }
+
+    @Test func `what is there comes into a room, and what is something else goes back to the reader`() throws {
+        var (receivedCount, goodCount) = (0, 0)
+        for seed in 1...150 as ClosedRange<UInt64> {
+            var random = SeededGenerator(seed: seed)
+            let good = Int.random(in: 0...300, using: &random)
+            let bytes = stream(good: good, other: 999, random: &random)
+            let begun = Int.random(in: 0..<Self.recordByteCount, using: &random)
+            let channel = PiecewiseChannel(bytes[begun...], random: random)
+            let reader = ChannelReader(channel: channel, capacity: 1 << 16)
+            bytes[..<begun].withUnsafeBytes { reader.append(copying: $0) }
+            let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 400 * pageSize, alignment: 4096)
+            defer { room.deallocate() }
+            let records = GuessedRecords()
+            var count = 0
+            for _ in 0..<1000 where reader.unreadByteCount < Self.recordByteCount && !reader.hasEnded {
+                let pages = try #require(room.baseAddress) + count * pageSize
+                let limit = Int.random(in: 1...64, using: &random)
+                count += try records.receiveNow(pages, limit, at: count * pageSize, reader)
+            }
+            #expect(count <= good, "seed \(seed)")
+            #expect(
+                Array(reader.unreadBytes) + channel.rest == Array(bytes[(count * Self.recordByteCount)...]),
+                "seed \(seed)")
+            for page in 0..<count {
+                let found = room[page * pageSize..<(page + 1) * pageSize]
+                #expect(found.allSatisfy { $0 == bytes[page * Self.recordByteCount + 8] }, "seed \(seed), page \(page)")
+            }
+            receivedCount += count
+            goodCount += good
+        }
+        #expect(receivedCount > goodCount * 9 / 10, "\(receivedCount) of \(goodCount)")
     }
 }

@@ -50,6 +50,8 @@ final class UserFaultInstaller: PageInstaller, @unchecked Sendable {
         return UnsafeMutableRawBufferPointer(start: start, count: range.byteCount)
     }
 
+    func hasOwnRoom(region: Int) -> Bool { memory.blocks[region].view == nil }
+
     private func chunkByteCount(of region: Int) -> Int { memory.chunkPageCount(of: region) * pageSize }
 
     private func staging(_ place: Place) throws -> Staging {

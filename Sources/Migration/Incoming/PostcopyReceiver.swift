@@ -280,6 +280,8 @@ final class PostcopyReceiver: Sendable {
     private func receive(_ reader: ChannelReader) throws {
         var decoder = state.withLock { $0.decoder }
         defer { state.withLock { $0.decoder = decoder } }
+        let records = GuessedRecords()
+        var run: OpenRun?
         while true {
             let step: StreamStep
             do {
@@ -292,6 +294,12 @@ final class PostcopyReceiver: Sendable {
             case .needsMore(let byteCount):
                 // Nothing more has arrived: what has must not wait for it.
                 try mainLane.flush()
+                if var open = run {
+                    do { try reader.channel.waitForBytes() } catch { throw MigrationError.channel(error) }
+                    let hasReceived = try receive(&open, records, reader, &decoder)
+                    run = open
+                    if hasReceived { continue }
+                }
                 try reader.refill(atLeast: byteCount)
             case .element(let element, let byteCount):
                 if state.withLock({ $0.isAbandoned }) {
@@ -306,8 +314,43 @@ final class PostcopyReceiver: Sendable {
                     return
                 }
                 reader.skip(byteCount)
+                run = openRun(of: element)
+                if var open = run {
+                    _ = try receive(&open, records, reader, &decoder)
+                    run = open
+                }
             }
         }
+    }
+
+    /// Pages that are likely to come next: those behind the ones that came last.
+    private struct OpenRun {
+        var region: Int
+        var next: Int
+    }
+
+    private func openRun(of element: StreamElement) -> OpenRun? {
+        guard case .pages(let run) = element, case .plain = run.content else { return nil }
+        return OpenRun(region: regions[run.block.index], next: run.endOffset / pageSize)
+    }
+
+    /// Receives what is there of `run` into place; whether anything was received.
+    private func receive(
+        _ run: inout OpenRun, _ records: GuessedRecords, _ reader: ChannelReader, _ decoder: inout StreamDecoder
+    ) throws -> Bool {
+        let start = run.next
+        // What is thrown away goes through the decoder alone.
+        while reader.unreadByteCount < GuessedRecords.recordByteCount, !reader.hasEnded,
+            !state.withLock({ $0.isAbandoned })
+        {
+            let before = reader.unreadByteCount
+            let count = try mainLane.receiveNow(
+                region: run.region, from: run.next, to: pageCounts[run.region], records, reader)
+            if count == 0 { return run.next != start || reader.unreadByteCount != before }
+            decoder.passOver(pageCount: count)
+            run.next += count
+        }
+        return run.next != start
     }
 
     /// Does what an element asks for; whether it was the last.

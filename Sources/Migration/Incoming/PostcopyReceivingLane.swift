@@ -59,9 +59,24 @@ final class PostcopyReceivingLane: Sendable {
                 for index in 0..<count {
                     (room + index * pageSize).copyMemory(from: from + index * stride, byteCount: pageSize)
                 }
+                return count
             }
             from += count * stride
             page += count
+        }
+    }
+
+    /// Receives what is there of the pages of `region` from page `first` up to `end` straight into the room of their chunk,
+    /// if what comes next on the channel is these pages; how many have come.
+    ///
+    /// - Precondition: `reader` holds less than a record.
+    func receiveNow(
+        region: Int, from first: Int, to end: Int, _ records: GuessedRecords, _ reader: ChannelReader
+    ) throws -> Int {
+        // What is guessed may be wrong, and a part of a huge page cannot be put into place.
+        guard first < end, units[region] == 1, installer.hasOwnRoom(region: region) else { return 0 }
+        return try stage(region: region, from: first, to: min(end, first + records.limit)) { room, count in
+            try records.receiveNow(room, count, at: first * pageSize, reader)
         }
     }
 
@@ -87,6 +102,7 @@ final class PostcopyReceivingLane: Sendable {
         while page < end {
             let count = try stage(region: region, from: page, to: end) { room, count in
                 room.initializeMemory(as: UInt8.self, repeating: 0, count: count * pageSize)
+                return count
             }
             page += count
         }
@@ -141,9 +157,11 @@ final class PostcopyReceivingLane: Sendable {
         }
     }
 
-    /// Copies pages from `first` on into the room of their chunk, as far as that goes; how many.
+    /// Has pages from `first` on put into the room of their chunk, as far as that goes; how many.
+    ///
+    /// `fill` gets the room and how many pages go there, and says how many it has put there.
     private func stage(
-        region: Int, from first: Int, to end: Int, copy: (UnsafeMutableRawPointer, Int) -> Void
+        region: Int, from first: Int, to end: Int, fill: (UnsafeMutableRawPointer, Int) throws -> Int
     ) throws -> Int {
         try receiving { staged in
             let chunk = chunk(of: first, in: region)
@@ -168,11 +186,12 @@ final class PostcopyReceivingLane: Sendable {
             guard let start = room.baseAddress, room.count == range.byteCount else {
                 preconditionFailure("\(room.count) bytes of room for \(range.byteCount)")
             }
-            copy(start, count)
-            pages.range = pages.range.lowerBound..<first + count
+            let filled = try fill(start, count)
+            if filled == 0 { return 0 }
+            pages.range = pages.range.lowerBound..<first + filled
             staged = pages
             if isWanted || pages.range.upperBound == chunk.upperBound { try installAll(&staged) }
-            return count
+            return filled
         }
     }
 
