@@ -76,8 +76,7 @@ final class UserFaultInstaller: PageInstaller, @unchecked Sendable {
         case .copied:
             try copy(
                 copied.mapping.baseAddress + range.blockOffset % chunkByteCount(of: region), to: destination,
-                range.byteCount,
-                unit: block.block.hostPageByteCount)
+                range.byteCount, unit: block.block.hostPageByteCount)
         case .huge:
             guard let huge else { preconditionFailure("nothing was staged") }
             try copy(

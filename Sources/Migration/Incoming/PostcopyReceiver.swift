@@ -294,11 +294,9 @@ final class PostcopyReceiver: Sendable {
             case .needsMore(let byteCount):
                 // Nothing more has arrived: what has must not wait for it.
                 try mainLane.flush()
-                if var open = run {
+                if run != nil {
                     do { try reader.channel.waitForBytes() } catch { throw MigrationError.channel(error) }
-                    let hasReceived = try receive(&open, records, reader, &decoder)
-                    run = open
-                    if hasReceived { continue }
+                    if try receive(&run, records, reader, &decoder) { continue }
                 }
                 try reader.refill(atLeast: byteCount)
             case .element(let element, let byteCount):
@@ -314,43 +312,17 @@ final class PostcopyReceiver: Sendable {
                     return
                 }
                 reader.skip(byteCount)
-                run = openRun(of: element)
-                if var open = run {
-                    _ = try receive(&open, records, reader, &decoder)
-                    run = open
-                }
+                run = OpenRun(behind: element, regions: regions, pageCounts: pageCounts)
+                _ = try receive(&run, records, reader, &decoder)
             }
         }
     }
 
-    /// Pages that are likely to come next: those behind the ones that came last.
-    private struct OpenRun {
-        var region: Int
-        var next: Int
-    }
-
-    private func openRun(of element: StreamElement) -> OpenRun? {
-        guard case .pages(let run) = element, case .plain = run.content else { return nil }
-        return OpenRun(region: regions[run.block.index], next: run.endOffset / pageSize)
-    }
-
-    /// Receives what is there of `run` into place; whether anything was received.
     private func receive(
-        _ run: inout OpenRun, _ records: GuessedRecords, _ reader: ChannelReader, _ decoder: inout StreamDecoder
+        _ run: inout OpenRun?, _ records: GuessedRecords, _ reader: ChannelReader, _ decoder: inout StreamDecoder
     ) throws -> Bool {
-        let start = run.next
         // What is thrown away goes through the decoder alone.
-        while reader.unreadByteCount < GuessedRecords.recordByteCount, !reader.hasEnded,
-            !state.withLock({ $0.isAbandoned })
-        {
-            let before = reader.unreadByteCount
-            let count = try mainLane.receiveNow(
-                region: run.region, from: run.next, to: pageCounts[run.region], records, reader)
-            if count == 0 { return run.next != start || reader.unreadByteCount != before }
-            decoder.passOver(pageCount: count)
-            run.next += count
-        }
-        return run.next != start
+        try run?.receive(records, reader, mainLane, &decoder) { !state.withLock { $0.isAbandoned } } ?? false
     }
 
     /// Does what an element asks for; whether it was the last.
