@@ -218,7 +218,7 @@ def parse(arguments):
     parse = argparse.ArgumentParser(prog="Scripts/bench postcopy", allow_abbrev=False)
     parse.add_argument("--apus", required=True, help=argparse.SUPPRESS)
     parse.add_argument("--qemu", default="qemu-system-x86_64")
-    parse.add_argument("--rounds", type=int, default=4, help="each moves both guests once; one more is not counted")
+    parse.add_argument("--rounds", type=int, default=8, help="each moves both guests once; one more is not counted")
     parse.add_argument("--memory", type=int, default=160, metavar="MIB")
     parse.add_argument("--work", type=int, default=64, metavar="MIB", help="filled, written and checked by the guest")
     parse.add_argument("--rate", default="20", metavar="MB/S", help="that the guest writes")

@@ -30,7 +30,7 @@ import Testing
         let memory = try UserFaultMemory(blocks: [block], virtualCPUThreads: [thread.number])
         #expect(ThreadUrgency.niceness(of: thread) == usual)
         try memory.listen()
-        #expect(ThreadUrgency.niceness(of: thread) == usual - 8)
+        #expect(ThreadUrgency.niceness(of: thread) == usual - 11)
         memory.finish()
         #expect(ThreadUrgency.niceness(of: thread) == usual)
     }

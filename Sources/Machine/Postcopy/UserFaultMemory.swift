@@ -152,7 +152,7 @@ public final class UserFaultMemory: MissingMemory {
 
     /// How much virtual CPUs go before others while pages are missing, in steps of niceness: what they waited for is there
     /// when threads take in pages that go before them, and a guest in post-copy has waited enough.
-    private static let virtualCPULead: Int32 = 8
+    private static let virtualCPULead: Int32 = 11
 
     public func listen() throws {
         raised.withLock { raised in
