@@ -65,7 +65,8 @@ def parse(arguments):
     parser.add_argument("--bare", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--qemu", default="qemu-system-x86_64")
     parser.add_argument("--lab", action="store_true", help="the Linux guest in the lab, not the built-in one here")
-    parser.add_argument("--pairs", type=int, help="rounds; in each Apus and QEMU move once at each rate (5)")
+    parser.add_argument("--pairs", type=int, default=5,
+                        help="rounds; in each Apus and QEMU move once at each rate (%(default)s)")
     parser.add_argument("--memory", type=int, metavar="MIB", help="of the guest (512; 128)")
     parser.add_argument("--work", type=int, metavar="MIB", help="that the guest dirties (384; 48)")
     parser.add_argument("--bandwidth", type=float, metavar="MB/S", help="limit of both (125; 16)")
@@ -73,7 +74,7 @@ def parse(arguments):
     parser.add_argument("--downtime-limit", type=int, default=300, metavar="MS")
     parser.add_argument("--keep", metavar="FILE", default=".build/bench-load.json", help="of all samples (%(default)s)")
     options = parser.parse_args(arguments)
-    for name, here, lab in (("pairs", 5, 5), ("memory", 512, 128), ("work", 384, 48), ("bandwidth", 125, 16),
+    for name, here, lab in (("memory", 512, 128), ("work", 384, 48), ("bandwidth", 125, 16),
                             ("rates", "50,75,100", "4,8,12")):
         if getattr(options, name) is None:
             setattr(options, name, lab if options.lab else here)

@@ -56,10 +56,10 @@ int clinux_is_unix_socket(int fd) {
 }
 
 int clinux_is_within_host(int fd) {
+  if (clinux_is_unix_socket(fd)) return 1;
   struct sockaddr_storage own, peer;
   socklen_t own_length = sizeof own, peer_length = sizeof peer;
   if (getsockname(fd, (struct sockaddr *)&own, &own_length) < 0) return 0;
-  if (own.ss_family == AF_UNIX) return 1;
   if (getpeername(fd, (struct sockaddr *)&peer, &peer_length) < 0 || own.ss_family != peer.ss_family) return 0;
   // Who is reached from his own address is here, whatever that address is.
   if (own.ss_family == AF_INET)

@@ -109,12 +109,12 @@ struct CutLinkTests {
                 }
                 guard isOver, !hasEnded(outgoing, incoming) else { break }
                 link = CuttableLink(try Meeting.tcp.sides())
-                // Every other time the new link is cut while the two sides still agree.
                 // A side may still be about to take the link before, which is cut as well: it is paused again soon.
                 let isTaken = wait { incoming.recover(from: link) }
                 #expect(isTaken)
                 let isResumed = wait { outgoing.resume(over: link) }
                 #expect(isResumed)
+                // Every other time the new link is cut while the two sides still agree.
                 if cutCount.isMultiple(of: 2) {
                     usleep(UInt32.random(in: 0...3000, using: &random))
                     continue

@@ -312,7 +312,7 @@ final class PostcopyReceiver: Sendable {
                     return
                 }
                 reader.skip(byteCount)
-                run = OpenRun(behind: element, regions: regions, pageCounts: pageCounts)
+                run = OpenRun(behind: element, mainLane, regions: regions, pageCounts: pageCounts)
                 _ = try receive(&run, records, reader, &decoder)
             }
         }
@@ -322,7 +322,7 @@ final class PostcopyReceiver: Sendable {
         _ run: inout OpenRun?, _ records: GuessedRecords, _ reader: ChannelReader, _ decoder: inout StreamDecoder
     ) throws -> Bool {
         // What is thrown away goes through the decoder alone.
-        try run?.receive(records, reader, mainLane, &decoder) { !state.withLock { $0.isAbandoned } } ?? false
+        try run?.receive(records, reader, &decoder) { !state.withLock { $0.isAbandoned } } ?? false
     }
 
     /// Does what an element asks for; whether it was the last.

@@ -11,6 +11,9 @@ final class PostcopyReceivingLane: Sendable {
     private let installer: any PageInstaller
     private let units: [Int]
     private let chunkPageCounts: [Int]
+    /// Regions whose pages may be received straight into their room: what is guessed may be wrong, so nobody may see it,
+    /// and a part of a huge page cannot be put into place.
+    private let receivesIntoRoom: [Bool]
     private let isWanted: @Sendable (_ region: Int, _ range: PageRange) -> Bool
     private let onInstalled: @Sendable (_ region: Int, _ range: PageRange) -> Void
     private let staged = Mutex<Staged?>(nil)
@@ -41,9 +44,13 @@ final class PostcopyReceivingLane: Sendable {
         onInstalled: @escaping @Sendable (_ region: Int, _ range: PageRange) -> Void
     ) throws {
         self.memory = memory
-        installer = try missing.makeInstaller()
+        let installer = try missing.makeInstaller()
+        self.installer = installer
         units = (0..<memory.count).map { missing.unitPageCount(of: $0) }
         chunkPageCounts = (0..<memory.count).map { missing.chunkPageCount(of: $0) }
+        receivesIntoRoom = (0..<memory.count).map {
+            missing.unitPageCount(of: $0) == 1 && installer.hasOwnRoom(region: $0)
+        }
         self.isWanted = isWanted
         self.onInstalled = onInstalled
     }
@@ -66,15 +73,17 @@ final class PostcopyReceivingLane: Sendable {
         }
     }
 
+    /// Whether `receiveNow` can be used for `region`.
+    func receivesIntoRoom(_ region: Int) -> Bool { receivesIntoRoom[region] }
+
     /// Receives what is there of the pages of `region` from page `first` up to `end` straight into the room of their chunk,
     /// if what comes next on the channel is these pages; how many have come.
     ///
-    /// - Precondition: `reader` holds less than a record.
+    /// - Precondition: `receivesIntoRoom(region)`, and `reader` holds less than a record.
     func receiveNow(
         region: Int, from first: Int, to end: Int, _ records: GuessedRecords, _ reader: ChannelReader
     ) throws -> Int {
-        // What is guessed may be wrong, and a part of a huge page cannot be put into place.
-        guard first < end, units[region] == 1, installer.hasOwnRoom(region: region) else { return 0 }
+        if first >= end { return 0 }
         return try stage(region: region, from: first, to: min(end, first + records.limit)) { room, count in
             try records.receiveNow(room, count, at: first * pageSize, reader)
         }
