@@ -4,10 +4,13 @@ import Testing
 @testable import Machine
 
 @Suite("Threads that wait in the place of virtual CPUs", .serialized) struct StandInsTests {
-    /// Any thread of the kernel that this process can see and may change; nil in a container.
+    /// A thread of the kernel that lasts as long as its processor (workers end when they have no work), that this
+    /// process can see and may change; nil in a container.
     private static let kernelThread: ThreadIdentity? = {
-        let candidates = (FileSystem.names(in: "/proc") ?? []).compactMap { Int32($0) }.map(ThreadIdentity.init)
-        return candidates.first { thread in
+        let candidates = (FileSystem.names(in: "/proc") ?? []).filter { number in
+            FileSystem.text(of: "/proc/\(number)/comm")?.hasPrefix("ksoftirqd/") == true
+        }
+        return candidates.compactMap { Int32($0) }.map(ThreadIdentity.init).first { thread in
             guard thread.isOfKernel, let niceness = ThreadUrgency.niceness(of: thread) else { return false }
             return niceness == 0 && ThreadUrgency.set(niceness: niceness, of: thread)
         }
