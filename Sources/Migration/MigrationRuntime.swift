@@ -41,14 +41,9 @@ extension MigrationRuntime {
     public func prepareThreads(_ count: Int) {}
     public func keepApart(as end: MigrationEnd?) {}
 
-    /// Does `body` on other processors than the thread at the other end of `channel`, if that is on this host.
-    func apart<Value>(
-        as end: MigrationEnd, over channel: any MigrationChannel, _ body: () throws -> Value
-    ) rethrows -> Value {
-        guard channel.isWithinHost else { return try body() }
-        keepApart(as: end)
-        defer { keepApart(as: nil) }
-        return try body()
+    /// Keeps the calling thread off the processors of the one at the other end of `channel`, if that is on this host.
+    func keepApart(as end: MigrationEnd, over channel: any MigrationChannel) {
+        if channel.isWithinHost { keepApart(as: end) }
     }
 }
 
@@ -77,8 +72,9 @@ public final class SystemRuntime: MigrationRuntime {
 
     public func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws -> any MigrationThread {
         let work = try ThreadCache.shared.start(name: name) { [self] in
-            // A thread begins as urgent as the one that made it, or as it was at the end of what it did before.
+            // A thread begins as urgent and where the one is that made it, or as it was at the end of what it did before.
             setUrgency(.usual)
+            keepApart(as: nil)
             body()
         }
         return SystemThread(work: work)

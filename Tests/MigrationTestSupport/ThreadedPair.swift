@@ -31,9 +31,10 @@ public final class ThreadedPair: @unchecked Sendable {
 
     /// Both sides at once.
     public func migrate(
-        _ connector: any MigrationConnector, _ listener: any MigrationListener, _ options: MigrationOptions
+        _ connector: any MigrationConnector, _ listener: any MigrationListener, _ options: MigrationOptions,
+        runtime: any MigrationRuntime = SystemRuntime()
     ) throws -> SimulatedPair.Attempt {
-        try run(connector, listener, options) { _ in }
+        try run(connector, listener, options, runtime) { _ in }
     }
 
     /// Both sides, and a cancel after the first bytes; how long its answer took.
@@ -42,7 +43,7 @@ public final class ThreadedPair: @unchecked Sendable {
         _ clock: ContinuousClock
     ) throws -> (SimulatedPair.Attempt, Duration) {
         let moment = Mutex<ContinuousClock.Instant?>(nil)
-        let attempt = try run(connector, listener, options) { outgoing in
+        let attempt = try run(connector, listener, options, SystemRuntime()) { outgoing in
             while outgoing.statistics.phase != .pass(1) {}
             moment.withLock { $0 = clock.now }
             outgoing.cancel()
@@ -52,11 +53,12 @@ public final class ThreadedPair: @unchecked Sendable {
 
     private func run(
         _ connector: any MigrationConnector, _ listener: any MigrationListener, _ options: MigrationOptions,
-        meanwhile: (OutgoingMigration) -> Void
+        _ runtime: any MigrationRuntime, meanwhile: (OutgoingMigration) -> Void
     ) throws -> SimulatedPair.Attempt {
-        let incoming = IncomingMigration(machine: destination, listener: listener, dialect: options.dialect)
+        let incoming = IncomingMigration(
+            machine: destination, listener: listener, dialect: options.dialect, runtime: runtime)
         let received = Mutex(SimulatedPair.Attempt())
-        let outgoing = OutgoingMigration(machine: source, connector: connector, options: options)
+        let outgoing = OutgoingMigration(machine: source, connector: connector, options: options, runtime: runtime)
         let sent = Mutex(SimulatedPair.Attempt())
         try withoutActuallyEscapingThreads { start in
             start("destination") { [self] in

@@ -37,6 +37,17 @@ import Transports
         #expect(text != "unix" || !FileManager.default.fileExists(atPath: path))
     }
 
+    @Test(arguments: ["tcp:127.0.0.1:0", "tcp:127.0.0.2:0", "unix"])
+    func `on one host both ends work on processors of their own until the guest has moved`(text: String) throws {
+        let listener = try listener(text == "unix" ? "unix:\(path)" : text)
+        let placements = Placements()
+        let attempt = try ThreadedPair().migrate(connector(listener.address), listener, options(), runtime: placements)
+        #expect(attempt.isMoved, "\(attempt)")
+        // From another address of the loopback it is not known that the peer is here.
+        let isKnown = text != "tcp:127.0.0.2:0"
+        #expect(placements.ofThreads == (isKnown ? [[.source, nil], [.destination, nil]] : [[nil], [nil]]))
+    }
+
     @Test(arguments: [StreamDialect.ChannelCompression.zlib(level: 1), .zstd(level: 1)])
     func `a guest moves over compressed channels`(compression: StreamDialect.ChannelCompression) throws {
         let listener = try listener("tcp:127.0.0.1:0")
@@ -228,4 +239,27 @@ import Transports
         #expect(attempt.destinationError == "RAM block block0 is 2 MiB here and 4 MiB in the stream.", "\(attempt)")
         #expect(attempt.source == .failed && pair.source.isRunning, "\(attempt)")
     }
+}
+
+/// The system's runtime, and where each end's own thread was kept.
+private final class Placements: MigrationRuntime {
+    private let system = SystemRuntime()
+    private let all = Mutex<[ThreadIdentity: [MigrationEnd?]]>([:])
+
+    /// Of each thread in turn, the source's first.
+    var ofThreads: [[MigrationEnd?]] {
+        all.withLock { $0.values.sorted { ($0[0]?.rawValue ?? 0) < ($1[0]?.rawValue ?? 0) } }
+    }
+
+    func keepApart(as end: MigrationEnd?) {
+        all.withLock { $0[.current, default: []].append(end) }
+        system.keepApart(as: end)
+    }
+
+    func now() -> Duration { system.now() }
+    func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) throws -> any MigrationThread {
+        try system.startThread(name, body)
+    }
+    func makeGate() -> any MigrationGate { system.makeGate() }
+    func setUrgency(_ urgency: MigrationUrgency) { system.setUrgency(urgency) }
 }

@@ -63,7 +63,10 @@ public final class IncomingMigration: Sendable {
         enter(.setup)
         let session = IncomingSession(migration: self)
         let wasRunning: Bool
-        defer { runtime.setUrgency(.usual) }
+        defer {
+            runtime.keepApart(as: nil)
+            runtime.setUrgency(.usual)
+        }
         do {
             switch try session.load() {
             case .all(let ran): wasRunning = ran

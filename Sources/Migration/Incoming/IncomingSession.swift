@@ -218,6 +218,7 @@ final class IncomingSession {
             if value == MainChannel.readyPing && isApusSource {
                 // The guest is about to be paused, and what is done for that here is not to be done then.
                 migration.runtime.setUrgency(.urgent)
+                if let channel { migration.runtime.keepApart(as: .destination, over: channel) }
                 rehearseLoading(into: machine)
             }
             try send(.pong(value == PeerGreeting.ping ? PeerGreeting.pong : value))

@@ -182,10 +182,9 @@ final class PostcopyReceiver: Sendable {
         let source = Source(reader: reader)
         let thread = try runtime.startThread("postcopy-pages") { [self] in
             runtime.setUrgency(.hurried)
+            runtime.keepApart(as: .destination, over: source.reader.channel)
             var failure: (any Error)?
-            do {
-                try runtime.apart(as: .destination, over: source.reader.channel) { try receive(source.reader) }
-            } catch { failure = error }
+            do { try receive(source.reader) } catch { failure = error }
             endLink(failure.map { .lost($0) } ?? .complete)
         }
         state.withLock { $0.pageThread = thread }

@@ -167,7 +167,7 @@ extension OutgoingSession {
             }
             if !isConfirmed { try main.writeCommands([.ping(4)]) }
             try main.beginPages(.part)
-            try runtime.apart(as: .source, over: main.channel) { try pushAll(main, isAlone: urgent == nil) }
+            try pushAll(main, isAlone: urgent == nil)
         } catch {
             // The thread does not outlive this: its channel is ended, and then it is waited for.
             control.fail(error)

@@ -44,6 +44,7 @@ final class OutgoingSession {
         let wasRunning = guest.isRunning
         progress.setRequests(requests)
         let ending: PassesEnding
+        defer { runtime.keepApart(as: nil) }
         do {
             progress.enter(.setup)
             try setUp()
@@ -204,6 +205,7 @@ final class OutgoingSession {
         guard let main else { return }
         firstRehearsal?.join()
         firstRehearsal = nil
+        runtime.keepApart(as: .source, over: main.channel)
         if returnPath != nil { try main.writeCommands([.ping(MainChannel.readyPing)]) }
         _ = try? rehearseSaving(of: machine)
         try wait(until: runtime.now() + Self.readyLimit) { $0.hasPong(MainChannel.readyPing) }
