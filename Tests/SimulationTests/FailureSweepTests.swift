@@ -130,8 +130,11 @@ import Testing
 /// A bandwidth limit does not hold while the guest stands still.
 @Suite("Sending ahead") struct SendingAheadTests {
     /// How many bytes go while the guest stands still.
-    private func downtimeByteCount(limit: Int, timeout: MigrationPolicy.Timeout? = nil, channels: Int) throws -> Int {
+    private func downtimeByteCount(
+        limit: Int, link: Int = 100_000_000, timeout: MigrationPolicy.Timeout? = nil, channels: Int
+    ) throws -> Int {
         let pair = try SimulatedPair(seed: 31, pageCounts: [2000, 3])
+        pair.network.bytesPerSecond = link
         pair.options.maximumBandwidth = limit
         pair.options.dialect.channelCount = channels
         pair.source.hotPageCount = 200
@@ -160,5 +163,12 @@ import Testing
         let timeout = MigrationPolicy.Timeout(limit: .milliseconds(200), action: .suspend)
         let suspended = try downtimeByteCount(limit: 2_000_000, timeout: timeout, channels: channels)
         #expect(suspended > 50 * 4096)
+    }
+
+    @Test(arguments: [0, 2]) func `over a link hardly faster than the limit it takes some passes`(channels: Int) throws
+    {
+        // In one pass over such a link the guest writes many pages again.
+        let ahead = try downtimeByteCount(limit: 2_000_000, link: 6_000_000, channels: channels)
+        #expect(ahead < 60 * 4096)
     }
 }

@@ -108,19 +108,27 @@ extension OutgoingSession {
     /// Sends without the bandwidth limit, while the guest still runs, what is dirty before the switchover.
     ///
     /// The limit does not hold in the switchover, so the same bytes would go as fast while the guest stands still. What
-    /// is left then is what the guest writes in the short time that this takes.
+    /// is left then is what the guest writes in the short time that this takes; where the link is hardly faster than the
+    /// limit, that is sent ahead as well.
     func sendAhead(of reason: Decision.Reason?) throws {
         // Somebody whose time is over does not want the guest to run on.
         guard let reason, reason != .timeout, control.limiter.isLimiting else { return }
         try tracker.sync()
         if tracker.dirtyPageCount == 0 { return }
-        let number = progress.passCount + 1
-        progress.enter(.pass(number))
-        let statistics = try sendPass(number, isLimited: false)
-        record(
-            statistics, expectedDowntime: migration.policy.withLock { $0.expectedDowntime(after: statistics) },
-            isWhole: true)
+        for _ in 0..<Self.aheadPassLimit {
+            let number = progress.passCount + 1
+            progress.enter(.pass(number))
+            let statistics = try sendPass(number, isLimited: false)
+            record(
+                statistics, expectedDowntime: migration.policy.withLock { $0.expectedDowntime(after: statistics) },
+                isWhole: true)
+            let left = statistics.dirtiedPageCount
+            if left <= ClassicRule().pageLimit || left * 2 > statistics.sentPageCount { return }
+        }
     }
+
+    /// Each sends at most half of what the one before sent.
+    private static let aheadPassLimit = 3
 
     /// When the first pass looks next where the guest writes.
     private struct Look {
@@ -149,7 +157,9 @@ extension OutgoingSession {
         let fixedDowntime = options.assumedFixedDowntime + (runtime.now() - start)
         let remainingByteCount = tracker.dirtyPageCount * pageSize
         return migration.policy.withLock {
-            $0.ending(remainingByteCount: remainingByteCount, fixedDowntime: fixedDowntime, elapsed: progress.elapsed)
+            $0.ending(
+                remainingByteCount: remainingByteCount, fixedDowntime: fixedDowntime, elapsed: progress.elapsed,
+                isLimited: control.limiter.isLimiting)
         }
     }
 
@@ -203,7 +213,8 @@ extension OutgoingSession {
                 duration: .nanoseconds(after.pressedNanoseconds - before.pressedNanoseconds),
                 channelCount: max(1, options.dialect.channelCount)),
             fixedDowntime: options.assumedFixedDowntime + lastSync,
-            dirtiedPageCounts: zip(machine.dirtiedPageCounts(), dirtiedBefore).map { $0 - $1 })
+            dirtiedPageCounts: zip(machine.dirtiedPageCounts(), dirtiedBefore).map { $0 - $1 },
+            isLimited: control.limiter.isLimiting)
     }
 
     /// What a dirty limit or the stun did in a pass: virtual CPUs that were held, and how fast rings fill.

@@ -41,7 +41,8 @@ public struct ClassicRule: Equatable, Sendable {
 /// The modern rule: stop when the guest would stand still no longer than it may.
 ///
 /// A limit is no goal. Once the downtime would be within it, passes go on until it would be half of it, as long as they
-/// leave less than they find, and for at most a tenth of the time that it took to get there.
+/// leave less than they find, and for at most a tenth of the time that it took to get there. Where a bandwidth limit holds
+/// nothing is gained by that: what is left goes without the limit while the guest still runs.
 public struct DowntimeLimitRule: Equatable, Sendable {
     public var limit: Duration = .milliseconds(300)
     /// Bytes per second to count on in the switchover; nil takes what was measured.
@@ -60,7 +61,9 @@ public struct DowntimeLimitRule: Equatable, Sendable {
             byteCount: pass.remainingByteCount, fixedPart: pass.fixedDowntime, bandwidth: bandwidth)
         if let predicted, predicted <= limit {
             let shrinks = pass.dirtiedPageCount * 10 < pass.sentPageCount * 9
-            if !shrinks || isEnough(predicted, at: pass.elapsed) { return .switchOver(.downtimeLimit) }
+            if !shrinks || isEnough(predicted, at: pass.elapsed, isLimited: pass.isLimited) {
+                return .switchOver(.downtimeLimit)
+            }
         }
         // With nothing left another pass cannot shorten the downtime: it is all fixed part.
         if pass.remainingByteCount == 0 { return .switchOver(.fewPagesLeft) }
@@ -69,8 +72,9 @@ public struct DowntimeLimitRule: Equatable, Sendable {
     }
 
     /// Whether a downtime that is `predicted` now is worth no more of the guest's patience.
-    mutating func isEnough(_ predicted: Duration, at elapsed: Duration) -> Bool {
+    mutating func isEnough(_ predicted: Duration, at elapsed: Duration, isLimited: Bool) -> Bool {
         guard predicted <= limit else { return false }
+        if isLimited { return true }
         let reached = limitReached ?? elapsed
         limitReached = reached
         return predicted <= limit / 2 || elapsed >= reached + reached * patience

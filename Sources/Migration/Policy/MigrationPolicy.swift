@@ -78,14 +78,16 @@ public struct MigrationPolicy: Equatable, Sendable {
     }
 
     /// Whether a pass that is not over need not go on: so much is left, of what it began with and newly dirtied.
+    ///
+    /// - Parameter isLimited: Whether a bandwidth limit holds, see `PassStatistics`.
     public mutating func ending(
-        remainingByteCount: Int, fixedDowntime: Duration, elapsed: Duration
+        remainingByteCount: Int, fixedDowntime: Duration, elapsed: Duration, isLimited: Bool = false
     ) -> Decision? {
         guard case .downtimeLimit(var rule) = ending else { return nil }
         defer { ending = .downtimeLimit(rule) }
         let predicted = rule.predictedDowntime(
             byteCount: remainingByteCount, fixedPart: fixedDowntime, bandwidth: bandwidth)
-        guard let predicted, rule.isEnough(predicted, at: elapsed) else { return nil }
+        guard let predicted, rule.isEnough(predicted, at: elapsed, isLimited: isLimited) else { return nil }
         return .switchOver(.downtimeLimit)
     }
 

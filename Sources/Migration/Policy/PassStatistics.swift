@@ -22,11 +22,13 @@ public struct PassStatistics: Equatable, Sendable {
     public var fixedDowntime: Duration
     /// How many pages each virtual CPU dirtied in the pass; empty when nobody counts.
     public var dirtiedPageCounts: [Int]
+    /// Whether a bandwidth limit holds, which is lifted as soon as the guest is to stop.
+    public var isLimited: Bool
 
     public init(
         pass: Int, duration: Duration, elapsed: Duration, sentPageCount: Int, sentByteCount: Int,
         dirtiedPageCount: Int, remainingByteCount: Int, backPressure: BackPressure = BackPressure(),
-        fixedDowntime: Duration = .zero, dirtiedPageCounts: [Int] = []
+        fixedDowntime: Duration = .zero, dirtiedPageCounts: [Int] = [], isLimited: Bool = false
     ) {
         self.pass = pass
         self.duration = duration
@@ -38,6 +40,7 @@ public struct PassStatistics: Equatable, Sendable {
         self.backPressure = backPressure
         self.fixedDowntime = fixedDowntime
         self.dirtiedPageCounts = dirtiedPageCounts
+        self.isLimited = isLimited
     }
 
     /// Pages of memory and of disks alike count in pages of this many bytes.

@@ -155,6 +155,27 @@ import Testing
         #expect(look(130, at: 12.5) == .switchOver(.downtimeLimit))
     }
 
+    @Test(arguments: [(295, true), (305, false)])
+    func `under a bandwidth limit it stops as soon as the downtime would be within its own`(
+        milliseconds: Int, stops: Bool
+    ) {
+        let bytesPerSecond = 16_000_000
+        let left = bytesPerSecond * milliseconds / 1000
+        func pass(isLimited: Bool) -> PassStatistics {
+            PassStatistics(
+                pass: 2, duration: .seconds(1), elapsed: .seconds(8), sentPageCount: bytesPerSecond / 4096,
+                sentByteCount: bytesPerSecond, dirtiedPageCount: left / 4096, remainingByteCount: left,
+                isLimited: isLimited)
+        }
+        var limited = MigrationPolicy()
+        #expect(limited.decide(after: pass(isLimited: true)) == (stops ? .switchOver(.downtimeLimit) : .anotherPass))
+        let ending = limited.ending(
+            remainingByteCount: left, fixedDowntime: .zero, elapsed: .seconds(8), isLimited: true)
+        #expect(ending == (stops ? .switchOver(.downtimeLimit) : nil))
+        var free = MigrationPolicy()
+        #expect(free.decide(after: pass(isLimited: false)) == .anotherPass)
+    }
+
     @Test func `slows nobody down who is within the limit`() {
         var policy = MigrationPolicy(throttling: .stun(StunThrottle()))
         // 250 MB in 0.25 s, of the 300 MB that the pass sent: the stun's threshold is half of them.
