@@ -38,13 +38,6 @@ static int integer_option(int fd, int name, int *value) {
   return getsockopt(fd, SOL_SOCKET, name, value, &length) < 0 ? -errno : 0;
 }
 
-int clinux_enlarge_unix_buffer(int fd, int bytes) {
-  int domain = 0, now = 0;
-  if (integer_option(fd, SO_DOMAIN, &domain) < 0 || domain != AF_UNIX) return 0;
-  if (integer_option(fd, SO_SNDBUF, &now) == 0 && now >= bytes) return 0;
-  return clinux_set_option(fd, SOL_SOCKET, SO_SNDBUF, bytes);
-}
-
 int clinux_socket_error(int fd) {
   int error = 0, result = integer_option(fd, SO_ERROR, &error);
   return result < 0 ? result : -error;
@@ -68,6 +61,17 @@ int clinux_is_within_host(int fd) {
     return memcmp(&((struct sockaddr_in6 *)&own)->sin6_addr, &((struct sockaddr_in6 *)&peer)->sin6_addr,
                   sizeof(struct in6_addr)) == 0;
   return 0;
+}
+
+int clinux_fit_local_buffer(int fd, int unix_bytes, int tcp_bytes) {
+  int now = 0, protocol = 0;
+  if (clinux_is_unix_socket(fd)) {
+    if (integer_option(fd, SO_SNDBUF, &now) == 0 && now >= unix_bytes) return 0;
+    return clinux_set_option(fd, SOL_SOCKET, SO_SNDBUF, unix_bytes);
+  }
+  if (integer_option(fd, SO_PROTOCOL, &protocol) < 0 || protocol != IPPROTO_TCP || !clinux_is_within_host(fd)) return 0;
+  // The kernel doubles what is set: its own records take room as well.
+  return clinux_set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, tcp_bytes / 2);
 }
 
 int clinux_is_listening(int fd) {

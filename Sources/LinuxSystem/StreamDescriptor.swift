@@ -41,8 +41,9 @@ public final class StreamDescriptor: Sendable {
             default: .pipe
             }
         if kind == .pipe { _ = try check(clinux_set_nonblocking(descriptor.number, 1), "fcntl") }
-        // With the usual 200 KiB both sides of a local connection go to sleep thousands of times for each GiB.
-        if kind == .socket { _ = clinux_enlarge_unix_buffer(descriptor.number, 2 << 20) }
+        // With the usual 200 KiB of a UNIX socket both sides go to sleep thousands of times for each GiB. That of TCP grows
+        // to megabytes instead, and pages leave the caches between the copy into the kernel and that out of it.
+        if kind == .socket { _ = clinux_fit_local_buffer(descriptor.number, 2 << 20, 1 << 20) }
         end = try EventDescriptor()
         self.descriptor = descriptor
     }

@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 import Testing
 
@@ -82,6 +83,27 @@ import Testing
         let near = try StreamDescriptor(adopting: Socket(connectingTo: listener.address).takeDescriptor())
         let far = try StreamDescriptor(adopting: listener.accept().takeDescriptor())
         #expect(near.isWithinHost && far.isWithinHost)
+    }
+
+    /// Bytes that may be on their way over a socket, by the kernel's count.
+    private func room(_ socket: borrowing OwnedDescriptor) -> Int {
+        var (value, length) = (Int32(0), socklen_t(MemoryLayout<Int32>.size))
+        return getsockopt(socket.number, SOL_SOCKET, SO_SNDBUF, &value, &length) == 0 ? Int(value) : -1
+    }
+
+    private static let mayForce: Bool = {
+        guard let pair = try? Socket.pair() else { return false }
+        var value: Int32 = 4096
+        return setsockopt(pair.first.descriptor.number, SOL_SOCKET, SO_SNDBUFFORCE, &value, 4) == 0
+    }()
+
+    @Test(.enabled(if: mayForce, "CAP_NET_ADMIN is missing"), arguments: [("127.0.0.1", true), ("127.0.0.2", false)])
+    func `over TCP within the host not more is on its way than caches hold`(host: String, isFixed: Bool) throws {
+        let listener = try ListeningSocket(on: .tcp(host: host, port: 0))
+        let socket = try Socket(connectingTo: listener.address)
+        let usual = room(socket.descriptor)
+        _ = try StreamDescriptor(adopting: try socket.descriptor.duplicate())
+        #expect(room(socket.descriptor) == (isFixed ? 1 << 20 : usual))
     }
 
     @Test func `at the other end of a UNIX socket it is, of a pipe it is not known`() throws {

@@ -69,8 +69,9 @@ int clinux_accept(int fd);
 int clinux_shutdown(int fd, int how);
 int clinux_set_option(int fd, int level, int name, int value);
 int clinux_local_port(int fd);
-// Gives a UNIX socket room for so many sent bytes, if it has less and the kernel allows it; others grow by themselves.
-int clinux_enlarge_unix_buffer(int fd, int bytes);
+// Gives a socket whose peer is on this host room for so many sent bytes, as far as the kernel allows it: a UNIX socket that
+// has less, and TCP just so many, which takes CAP_NET_ADMIN. The room of others grows by itself.
+int clinux_fit_local_buffer(int fd, int unix_bytes, int tcp_bytes);
 // The error of a connect that was not waited for: 0 or -errno.
 int clinux_socket_error(int fd);
 // Sending without a copy (MSG_ZEROCOPY): allows it, sends (never waits), and takes one range of completed calls: 1 if there
